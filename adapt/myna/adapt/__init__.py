@@ -1,0 +1,1 @@
+"""Training: from scratch, offline fine-tuning, and one speaker in the background."""

@@ -1,0 +1,103 @@
+"""ModelSpec: the arithmetic facts of one model; they live in its bundle and nowhere else."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# Feature frames that one encoder frame sees, by subsampling factor (convolutions without padding: 3/2 3/2; 3/2 5/3; 3/2 3/2 3/2).
+WINDOW_FRAMES = {4: 7, 6: 11, 8: 15}
+
+
+class FeatureSpec(BaseModel):
+    """How samples become feature frames. `kaldi` is the only flavour so far; NeMo's joins as a second."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flavour: Literal["kaldi"] = "kaldi"
+    sample_rate_hz: int = 16000
+    mels: int = 80
+    frame_length_ms: int = 25
+    frame_shift_ms: int = 10
+
+    @property
+    def frame_length_samples(self) -> int:
+        """Samples that one feature frame sees."""
+        return self.sample_rate_hz * self.frame_length_ms // 1000
+
+    @property
+    def frame_shift_samples(self) -> int:
+        """Samples from one feature frame to the next."""
+        return self.sample_rate_hz * self.frame_shift_ms // 1000
+
+
+class ModelSpec(BaseModel):
+    """The shape of a chunked conformer with a CTC head.
+
+    An encoder frame t sees the feature frames [t * subsampling, t * subsampling + window_frames):
+
+        features  0 1 2 3 4 5 6 7 8 9 10 11 12 ...        (subsampling 6, window 11)
+        frame 0   x x x x x x x x x x x
+        frame 1               x x x x x x  x  x ...
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: FeatureSpec = FeatureSpec()
+    subsampling: Literal[4, 6, 8]
+    blocks: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    width: int = Field(ge=1)
+    feed_forward: int = Field(ge=1)
+    kernel: int = Field(ge=1, description="frames under the causal depthwise convolution")
+    macaron: bool = True
+    conv_norm: Literal["layer_norm", "batch_norm"] = "layer_norm"
+    norm_eps: float = 1e-5
+    positions: Literal["key", "absolute", "none"] = Field(
+        "key", description="key: WeNet's rel_pos, a term of the key's absolute position; absolute: added to the input"
+    )
+    max_positions_frames: int = 5000
+    vocabulary: int = Field(ge=2)
+    blank_id: int = 0
+    chunk_frames: int = Field(ge=1, description="encoder frames of a full chunk by default")
+    chunk_choices_frames: tuple[int, ...] = Field(description="chunk sizes the model was trained for")
+    left_frames: int = Field(ge=1, description="encoder frames of left context kept in the attention cache, at most")
+
+    @property
+    def window_frames(self) -> int:
+        """Feature frames that one encoder frame sees."""
+        return WINDOW_FRAMES[self.subsampling]
+
+    @property
+    def frame_samples(self) -> int:
+        """Samples from one encoder frame to the next."""
+        return self.subsampling * self.features.frame_shift_samples
+
+    @property
+    def frame_ms(self) -> int:
+        """Milliseconds from one encoder frame to the next."""
+        return self.subsampling * self.features.frame_shift_ms
+
+    @property
+    def head_width(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def attention_cache_width(self) -> int:
+        """Numbers kept per cached key and head: key, value and one score that does not depend on the query."""
+        return 2 * self.head_width + 1
+
+    def features_needed(self, frames: int) -> int:
+        """Feature frames needed for so many encoder frames."""
+        return self.subsampling * (frames - 1) + self.window_frames if frames > 0 else 0
+
+    def frames_ready(self, features: int) -> int:
+        """Encoder frames that so many feature frames give."""
+        return max(0, (features - self.window_frames) // self.subsampling + 1)
+
+    def samples_needed(self, frames: int) -> int:
+        """Samples needed for so many encoder frames."""
+        if frames <= 0:
+            return 0
+        shift = self.features.frame_shift_samples
+        return (self.features_needed(frames) - 1) * shift + self.features.frame_length_samples

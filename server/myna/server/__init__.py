@@ -1,0 +1,1 @@
+"""The streaming server: sans-I/O sessions, one batching engine, a thin websocket shell."""
