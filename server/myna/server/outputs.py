@@ -1,0 +1,57 @@
+"""What a session asks of the world: a closed union of frozen effects, and the results that come back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myna.server.protocol import Done, Error, Final, Finalized, Partial, Ready, SpeechEnded, SpeechStarted
+
+Message = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """One step of the model for one stream. Requests of a stream are run in the order of their ids."""
+
+    id: int  # counts up within the stream
+    feats: NDArray[np.float32]  # (feature frames, mels), not yet normalised
+    frames: int  # encoder frames that come out of them
+    first: bool  # starts from a fresh state
+    keep: bool  # False: a provisional step, which leaves no trace in the state and may be skipped
+    left_frames: int  # encoder frames of left context it may see
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeResult:
+    """What the model said, and where the time went."""
+
+    log_probs: NDArray[np.float32]  # (frames, vocabulary)
+    audio_to_engine_ms: float = 0.0
+    queue_ms: float = 0.0
+    compute_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to the client."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Run a step and report with `Session.decoded`, `decode_skipped` or `decode_failed`."""
+
+    request: DecodeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection after everything before it was sent."""
+
+    code: int
+    reason: str
+
+
+Output = Send | Decode | Close
