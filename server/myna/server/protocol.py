@@ -1,8 +1,9 @@
-"""The native protocol, version 1: every message on the wire as a pydantic model. Pydantic and stdlib only; clients import this module.
+"""The native protocol, version 1: every message on the wire as a pydantic model.
 
-One websocket at `PATH`. Text frames are JSON objects with `type`, binary frames are audio in the announced encoding. Times are seconds of
-stream audio. What a client sends is read strictly (unknown fields are refused by name); what a server sends is read leniently, so that
-an older client survives a newer server.
+Pydantic and stdlib only: clients import this module. One websocket at `PATH`. Text frames are JSON objects with `type`,
+binary frames are audio in the announced encoding. Times are seconds of stream audio. What a client sends is read
+strictly (unknown fields are refused by name); what a server sends is read leniently, so that an older client survives
+a newer server.
 """
 
 import json
