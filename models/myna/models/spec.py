@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Feature frames that one encoder frame sees, by subsampling factor (convolutions without padding: 3/2 3/2; 3/2 5/3; 3/2 3/2 3/2).
+# Feature frames that one encoder frame sees, by subsampling factor: unpadded convolutions of kernel/stride
+# 3/2 3/2, 3/2 5/3 and 3/2 3/2 3/2.
 WINDOW_FRAMES = {4: 7, 6: 11, 8: 15}
 
 

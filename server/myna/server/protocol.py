@@ -21,7 +21,6 @@ ErrorCode = Literal[
     "bad_audio",
     "bad_message",
     "bad_order",
-    "bad_text",
     "idle",
     "inference_failed",
     "not_supported",
@@ -36,9 +35,8 @@ ErrorCode = Literal[
 # The close code that follows a fatal error.
 CLOSE_CODES: dict[ErrorCode, int] = {
     "bad_audio": 1003,
-    "bad_message": 1008,
+    "bad_message": 1007,
     "bad_order": 1002,
-    "bad_text": 1007,
     "idle": 1008,
     "inference_failed": 1011,
     "not_supported": 1008,

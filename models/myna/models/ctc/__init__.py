@@ -1,0 +1,1 @@
+"""CTC decoders with explicit state: log-probabilities in, tokens with their frames out."""
