@@ -221,7 +221,11 @@ class Session:
             return
         rule = endpointing(start.endpointing)
         plan = ChunkPlan.of(spec, chunk, context.provisional_frames if start.partials else 0)
-        self._decoder = open_decoder(start.audio.encoding, start.audio.sample_rate, start.audio.channels)
+        try:
+            self._decoder = open_decoder(start.audio)
+        except MynaError as error:
+            self._error("bad_audio", str(error), fatal=True)
+            return
         self._segmenter = Segmenter(spec, plan, context.vad, rule.silence_ms)
         self._captioner = Captioner(spec, context.tokens, rule, start.partials, start.words)
         self._send(
@@ -249,10 +253,9 @@ class Session:
     def _stop(self, code: int) -> None:
         assert self._decoder
         assert self._segmenter
-        try:
-            self._hear(self._segmenter.push(self._decoder.flush()))
-        except MynaError as error:
-            self._later(Error(code="bad_audio", message=str(error), fatal=False))
+        self._hear(self._segmenter.push(self._decoder.flush()))
+        if left := self._decoder.leftover_bytes:
+            self._error("bad_audio", f"audio: {left} bytes at the end make no whole sample; left out", fatal=False)
         self._end("stop")
         self._later(_Drained(code))
 
