@@ -53,6 +53,7 @@ class ModelSpec(BaseModel):
     macaron: bool = True
     conv_norm: Literal["layer_norm", "batch_norm"] = "layer_norm"
     norm_eps: float = 1e-5
+    conv_norm_eps: float = 1e-5
     positions: Literal["key", "absolute", "none"] = Field(
         "key", description="key: WeNet's rel_pos, a term of the key's absolute position; absolute: added to the input"
     )

@@ -1,0 +1,91 @@
+"""One speaker's weights as the step graph takes them: low-rank deltas of the linear maps, and deltas of the norms.
+
+Every block has the same slots. A batch carries, for each row,
+
+    adapter_down   (rows, blocks, sum of inputs, rank)     y + (x @ down) @ up  for each map
+    adapter_up     (rows, blocks, rank, sum of outputs)
+    adapter_shift  (rows, blocks, 2 * width * norms)       y * (1 + scale) + shift  behind each norm
+
+Zeros, or rank 0, are the base model to the bit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from myna.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A linear map of a block, and where its deltas lie in the packed arrays."""
+
+    name: str
+    inputs: slice
+    outputs: slice
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterLayout:
+    """Where the deltas of one block lie."""
+
+    maps: tuple[Slot, ...]
+    norms: tuple[str, ...]
+    width: int
+
+    @property
+    def inputs(self) -> int:
+        """Rows of a block's packed down-projections."""
+        return self.maps[-1].inputs.stop
+
+    @property
+    def outputs(self) -> int:
+        """Columns of a block's packed up-projections."""
+        return self.maps[-1].outputs.stop
+
+    @property
+    def shifts(self) -> int:
+        """Numbers of a block's norms."""
+        return 2 * self.width * len(self.norms)
+
+
+def layout_of(spec: ModelSpec) -> AdapterLayout:
+    """Lay out the slots of a block, in the order of computation."""
+    width, hidden = spec.width, spec.feed_forward
+    before = [("ff1.expand", width, hidden), ("ff1.reduce", hidden, width)] if spec.macaron else []
+    shapes = [
+        *before,
+        ("attention.qkv", width, 3 * width),
+        ("attention.out", width, width),
+        ("conv.expand", width, 2 * width),
+        ("conv.reduce", width, width),
+        ("ff2.expand", width, hidden),
+        ("ff2.reduce", hidden, width),
+    ]
+    maps: list[Slot] = []
+    into = out = 0
+    for name, inputs, outputs in shapes:
+        maps.append(Slot(name, slice(into, into + inputs), slice(out, out + outputs)))
+        into, out = into + inputs, out + outputs
+    norms = ("attention.norm", "conv.norm", "ff2.norm", "norm")
+    return AdapterLayout(tuple(maps), ("ff1.norm", *norms) if spec.macaron else norms, width)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterBatch:
+    """The adapters of a batch's rows, packed as above; float32."""
+
+    down: NDArray[np.float32]
+    up: NDArray[np.float32]
+    shift: NDArray[np.float32]
+
+    @classmethod
+    def zeros(cls, spec: ModelSpec, rows: int, rank: int = 0) -> "AdapterBatch":
+        """Make the identity for so many rows."""
+        layout = layout_of(spec)
+        return cls(
+            np.zeros((rows, spec.blocks, layout.inputs, rank), np.float32),
+            np.zeros((rows, spec.blocks, rank, layout.outputs), np.float32),
+            np.zeros((rows, spec.blocks, layout.shifts), np.float32),
+        )
