@@ -37,12 +37,12 @@ class AdapterLayout:
     @property
     def inputs(self) -> int:
         """Rows of a block's packed down-projections."""
-        return self.maps[-1].inputs.stop
+        return int(self.maps[-1].inputs.stop)
 
     @property
     def outputs(self) -> int:
         """Columns of a block's packed up-projections."""
-        return self.maps[-1].outputs.stop
+        return int(self.maps[-1].outputs.stop)
 
     @property
     def shifts(self) -> int:

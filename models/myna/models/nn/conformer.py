@@ -19,9 +19,9 @@ class State(NamedTuple):
     """What a stream's rows carry from chunk to chunk."""
 
     offset: Tensor  # (B,) int64: position of the chunk's first frame
-    cached: Tensor  # (B,) int64: valid frames at the end of att; 0: a fresh utterance
+    cached: Tensor  # (B,) int64: valid frames at the end of att
     att: Tensor  # (B, blocks, heads, C, 2 head_width + 1)
-    conv: Tensor  # (B, blocks, kernel - 1, width)
+    conv: Tensor  # (B, blocks, kernel - 1, width); zeros before the utterance
 
 
 class StepOutput(NamedTuple):
@@ -34,7 +34,7 @@ class StepOutput(NamedTuple):
 
 
 class PatchConvolution(nn.Module):
-    """A convolution over (time, mels) as one matrix product over patches, channels last: (B, T, F, C) -> (B, T', F', D)."""
+    """A convolution over (time, mels) as one matrix product over patches, channels last."""
 
     def __init__(self, channels: int, width: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -42,6 +42,7 @@ class PatchConvolution(nn.Module):
         self.project = Linear(kernel * kernel * channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, T, F, channels) -> (B, T', F', width), rectified."""
         spans = [(n - self.kernel) // self.stride * self.stride + 1 for n in x.shape[1:3]]
         patches = [
             x[:, i : i + spans[0] : self.stride, j : j + spans[1] : self.stride]
@@ -69,7 +70,8 @@ class Subsampling(nn.Module):
         x = feats[..., None]
         for convolution in self.convolutions:
             x = convolution(x)
-        return self.out(x.flatten(2))
+        y: Tensor = self.out(x.flatten(2))
+        return y
 
 
 class Conformer(nn.Module):
@@ -124,11 +126,10 @@ class Conformer(nn.Module):
         x = x * math.sqrt(self.spec.width)
         if self.spec.positions == "absolute":
             x = x + places
-        fresh = state.cached == 0
         activations, att_new, conv_new = [x], [], []
         for i, block in enumerate(self.blocks):
             bend = None if adapters is None else Adapters(self.layout, *(a[:, i] for a in adapters))
-            x, att, conv = block(x, places, state.att[:, i], state.conv[:, i], mask, fresh, bend)
+            x, att, conv = block(x, places, state.att[:, i], state.conv[:, i], mask, bend)
             activations.append(x)
             att_new.append(att)
             conv_new.append(conv)

@@ -23,6 +23,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map the last axis."""
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
 
@@ -41,6 +42,7 @@ class FixedBatchNorm(nn.Module):
         self.variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis."""
         scale = self.weight * (self.variance + self.eps).rsqrt()
         return x * scale + (self.bias - self.mean * scale)
 
@@ -95,6 +97,7 @@ class FeedForward(Part):
         self.dropout = dropout
 
     def forward(self, x: Tensor, adapters: Adapters | None) -> Tensor:
+        """Map x (B, T, width); the caller takes half of it."""
         hidden = F.silu(self.mapped("expand", self.normed(x, adapters), adapters))
         return self.mapped("reduce", F.dropout(hidden, self.dropout, self.training), adapters)
 
@@ -137,7 +140,7 @@ class Attention(Part):
         else:
             side = torch.zeros_like(k[..., :1])
         new = torch.cat([k, v, side], -1)
-        keys, values, sides = torch.cat([cache, new], 2).split([self.head_width, self.head_width, 1], -1)
+        keys, values, sides = torch.cat([cache, new], 2).split((self.head_width, self.head_width, 1), -1)  # type: ignore[no-untyped-call]
         scores = (q @ keys.transpose(-1, -2) + sides.transpose(-1, -2)) / math.sqrt(self.head_width)
         heard = torch.softmax(scores + mask, -1) @ values
         joined = heard.transpose(1, 2).reshape(x.shape)
@@ -157,19 +160,19 @@ class Convolution(Part):
             self.inner_norm = FixedBatchNorm(spec.width, 1e-5)
         self.reduce = Linear(spec.width, spec.width)
 
-    def forward(
-        self, x: Tensor, cache: Tensor, fresh: Tensor, adapters: Adapters | None
-    ) -> tuple[Tensor, Tensor]:
-        """Convolve cache (B, kernel - 1, width) and x; rows where fresh (B,) have silence before them instead.
+    def forward(self, x: Tensor, cache: Tensor, adapters: Adapters | None) -> tuple[Tensor, Tensor]:
+        """Convolve cache (B, kernel - 1, width) and x; return the output and what is to be cached (B, T, width).
 
-        WeNet pads with zeros before `expand`, so silence is the gate's answer to the bias. Returns the output and what
-        is to be cached (B, T, width).
+        WeNet pads with zeros before `expand`, so what precedes an utterance is the gate's answer to the bias. What is
+        cached is the difference from that: zeros are silence, and the convolution's bias makes up for it.
         """
-        new = F.glu(self.mapped("expand", self.normed(x, adapters), adapters), -1)
         assert self.expand.bias is not None
+        assert self.depthwise.bias is not None
         silence = F.glu(self.expand.bias, -1)
-        before = torch.where(fresh[:, None, None], silence, cache)
-        y = self.depthwise(torch.cat([before, new], 1).transpose(1, 2)).transpose(1, 2)
+        new = F.glu(self.mapped("expand", self.normed(x, adapters), adapters), -1) - silence
+        bias = self.depthwise.bias + silence * self.depthwise.weight.sum((1, 2))
+        heard = torch.cat([cache, new], 1).transpose(1, 2)
+        y = F.conv1d(heard, self.depthwise.weight, bias, groups=len(bias)).transpose(1, 2)
         return self.mapped("reduce", F.silu(self.inner_norm(y)), adapters), new
 
 
@@ -192,7 +195,6 @@ class Block(nn.Module):
         att_cache: Tensor,
         conv_cache: Tensor,
         mask: Tensor,
-        fresh: Tensor,
         adapters: Adapters | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the block's output (B, T, width) and what is to be cached of attention and convolution."""
@@ -201,7 +203,7 @@ class Block(nn.Module):
             x = x + half * self._drop(self.ff1(x, adapters))
         y, att_new = self.attention(x, places, att_cache, mask, adapters)
         x = x + self._drop(y)
-        y, conv_new = self.conv(x, conv_cache, fresh, adapters)
+        y, conv_new = self.conv(x, conv_cache, adapters)
         x = x + self._drop(y)
         x = x + half * self._drop(self.ff2(x, adapters))
         x = self.norm(x)
