@@ -1,0 +1,94 @@
+"""From PyTorch to `step.onnx`: the one-chunk step with batch, features, cache and rank as dynamic axes, in float32."""
+
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from myna.models.adapter import AdapterBatch
+from myna.models.nn.conformer import Conformer, State
+
+OPSET = 20
+INPUTS = (
+    "feats",
+    "frames",
+    "offset",
+    "cached",
+    "att_cache",
+    "conv_cache",
+    "adapter_down",
+    "adapter_up",
+    "adapter_shift",
+)
+OUTPUTS = ("log_probs", "att_new", "conv_new", "activations")
+
+
+class _Step(nn.Module):
+    """The step with flat inputs, as the graph takes them."""
+
+    def __init__(self, model: Conformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        feats: Tensor,
+        frames: Tensor,
+        offset: Tensor,
+        cached: Tensor,
+        att_cache: Tensor,
+        conv_cache: Tensor,
+        adapter_down: Tensor,
+        adapter_up: Tensor,
+        adapter_shift: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        state = State(offset, cached, att_cache, conv_cache)
+        return tuple(self.model.step(feats, frames, state, (adapter_down, adapter_up, adapter_shift)))  # type: ignore[return-value]
+
+
+def export_step(model: Conformer, path: Path) -> None:
+    """Write the model's step as one file. Initialisers bear the parameters' names, weights as (inputs, outputs)."""
+    spec, rows, kept, rank = model.spec, 2, 6, 3
+    adapters = AdapterBatch.zeros(spec, rows, rank)
+    example = (
+        torch.zeros(rows, spec.features_needed(5), spec.features.mels),
+        torch.tensor([5, 4]),
+        torch.tensor([7, 0]),
+        torch.tensor([6, 0]),
+        torch.zeros(rows, spec.blocks, spec.heads, kept, spec.attention_cache_width),
+        torch.zeros(rows, spec.blocks, spec.kernel - 1, spec.width),
+        *(torch.from_numpy(a) for a in (adapters.down, adapters.up, adapters.shift)),
+    )
+    row, features, cache, ranks = (torch.export.Dim(n) for n in ("row", "feature", "cache", "rank"))
+    shapes = (
+        {0: row, 1: features},
+        {0: row},
+        {0: row},
+        {0: row},
+        {0: row, 3: cache},
+        {0: row},
+        {0: row, 3: ranks},
+        {0: row, 2: ranks},
+        {0: row},
+    )
+    program = torch.onnx.export(
+        _Step(model).eval(),
+        example,
+        dynamo=True,
+        dynamic_shapes=shapes,
+        input_names=INPUTS,
+        output_names=OUTPUTS,
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert program is not None
+    graph = program.model_proto
+    for initializer in graph.graph.initializer:
+        initializer.name = initializer.name.removeprefix("model.")
+    for node in graph.graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = name.removeprefix("model.")
+        node.doc_string = ""
+        del node.metadata_props[:]
+    onnx.save(graph, str(path))
