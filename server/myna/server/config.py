@@ -23,7 +23,7 @@ class ServerConfig(BaseModel):
     port: int = Field(8765, ge=0, le=65535, description="TCP port; 0 takes a free one")
     token: SecretStr | None = Field(None, min_length=8, description="what clients must show as `Authorization: Bearer`")
     allow_remote: bool = Field(False, description="listen beyond the loopback without a token")
-    model: str = Field("default", min_length=1, description="bundle: `default`, or a path")
+    model: str | None = Field(None, min_length=1, description="an embedded bundle's name, or a bundle's folder or zip")
     threads: int = Field(2, ge=1, le=256, description="threads that one step of the model uses")
     max_streams: int = Field(32, ge=1, le=10_000, description="streams at a time; one more is refused as `overloaded`")
     max_batch: int = Field(16, ge=1, le=1024, description="streams in one step of the model")

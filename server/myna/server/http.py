@@ -1,0 +1,61 @@
+"""Plain HTTP on the same port: is it alive, is it ready, how is it doing; and who may open a stream."""
+
+import hmac
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import SecretStr
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from myna.server.metrics import Metrics
+from myna.server.protocol import PATH
+
+WELCOME = f"""Myna, a streaming speech recogniser.
+
+A websocket at {PATH} takes audio and gives captions. /healthz, /readyz and /metrics tell how this server is.
+"""
+
+
+class FrontDesk:
+    """Answers requests that are no websocket, and turns away who has no token."""
+
+    def __init__(self, metrics: Metrics, token: SecretStr | None) -> None:
+        self.ready = False
+        self._metrics = metrics
+        self._expected = f"Bearer {token.get_secret_value()}".encode() if token else None
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request; None lets the websocket handshake go on."""
+        path = urlsplit(request.path).path
+        if path == "/healthz":
+            return connection.respond(HTTPStatus.OK, "ok\n")
+        if path == "/readyz":
+            return self._readiness(connection)
+        if not self._known(request):
+            response = connection.respond(HTTPStatus.UNAUTHORIZED, "send `Authorization: Bearer TOKEN`\n")
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        if path == "/metrics":
+            return self._numbers(connection)
+        if path == "/":
+            return connection.respond(HTTPStatus.OK, WELCOME)
+        if path != PATH:
+            return connection.respond(HTTPStatus.NOT_FOUND, f"nothing here; the websocket is at {PATH}\n")
+        return None
+
+    def _readiness(self, connection: ServerConnection) -> Response:
+        if self.ready:
+            return connection.respond(HTTPStatus.OK, "ready\n")
+        return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "not ready\n")
+
+    def _numbers(self, connection: ServerConnection) -> Response:
+        response = connection.respond(HTTPStatus.OK, self._metrics.text().decode())
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = CONTENT_TYPE_LATEST
+        return response
+
+    def _known(self, request: Request) -> bool:
+        shown = ", ".join(request.headers.get_all("Authorization")).encode("utf-8", "surrogateescape")
+        return self._expected is None or hmac.compare_digest(shown, self._expected)
