@@ -11,7 +11,15 @@ from myna.models.nn.export import export_step
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 
-UNITS = ["<blank>", "<unk>", *(f"▁{a}{b}" for a in "bdgkmt" for b in "aiu"), *"aeioubdgklmnprst", "一", "二", "<sos/eos>"]
+UNITS = [
+    "<blank>",
+    "<unk>",
+    *(f"▁{a}{b}" for a in "bdgkmt" for b in "aiu"),
+    *"aeioubdgklmnprst",
+    "一",
+    "二",
+    "<sos/eos>",
+]
 SPEC = ModelSpec(
     subsampling=6, blocks=2, heads=2, width=32, feed_forward=48, kernel=15, vocabulary=len(UNITS),
     chunk_frames=8, chunk_choices_frames=(5, 8, 12, 16), left_frames=64,
@@ -23,8 +31,8 @@ def tiny_model(spec: ModelSpec = SPEC, seed: int = 7) -> Conformer:
     torch.manual_seed(seed)
     model = Conformer(spec)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 1 or "bias" in name:
                 parameter.add_(0.1 * torch.randn_like(parameter))
         model.mean.fill_(10.0)
         model.istd.fill_(0.3)

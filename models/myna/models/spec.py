@@ -52,6 +52,10 @@ class ModelSpec(BaseModel):
     kernel: int = Field(ge=1, description="frames under the causal depthwise convolution")
     macaron: bool = True
     conv_norm: Literal["layer_norm", "batch_norm"] = "layer_norm"
+    conv_history: Literal["gate", "zeros"] = Field(
+        "gate",
+        description="what the convolution hears before an utterance: the gate's answer to zeros (WeNet), or zeros",
+    )
     norm_eps: float = 1e-5
     conv_norm_eps: float = 1e-5
     positions: Literal["key", "absolute", "none"] = Field(

@@ -91,4 +91,5 @@ def export_step(model: Conformer, path: Path) -> None:
             node.input[index] = name.removeprefix("model.")
         node.doc_string = ""
         del node.metadata_props[:]
+    del graph.graph.value_info[:]
     onnx.save(graph, str(path))

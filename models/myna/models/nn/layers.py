@@ -118,8 +118,8 @@ class Attention(Part):
         self.positions = spec.positions == "key"
         if self.positions:
             self.position = Linear(spec.width, spec.width, bias=False)
-            self.bias_u = nn.Parameter(torch.zeros(spec.heads, spec.head_width))
-            self.bias_v = nn.Parameter(torch.zeros(spec.heads, spec.head_width))
+            self.bias_u = nn.Parameter(torch.zeros(spec.heads, 1, spec.head_width))
+            self.bias_v = nn.Parameter(torch.zeros(spec.heads, 1, spec.head_width))
 
     def split(self, y: Tensor) -> Tensor:
         """(B, T, width) -> (B, heads, T, head_width)."""
@@ -135,7 +135,7 @@ class Attention(Part):
         q, k, v = map(self.split, self.mapped("qkv", self.normed(x, adapters), adapters).chunk(3, -1))
         if self.positions:
             p = self.split(self.position(places))
-            side = (k * self.bias_u[:, None]).sum(-1, keepdim=True) + (p * self.bias_v[:, None]).sum(-1, keepdim=True)
+            side = (k * self.bias_u + p * self.bias_v).sum(-1, keepdim=True)
             k = k + p
         else:
             side = torch.zeros_like(k[..., :1])
@@ -159,6 +159,7 @@ class Convolution(Part):
         else:
             self.inner_norm = FixedBatchNorm(spec.width, 1e-5)
         self.reduce = Linear(spec.width, spec.width)
+        self.history = spec.conv_history
 
     def forward(self, x: Tensor, cache: Tensor, adapters: Adapters | None) -> tuple[Tensor, Tensor]:
         """Convolve cache (B, kernel - 1, width) and x; return the output and what is to be cached (B, T, width).
@@ -168,9 +169,12 @@ class Convolution(Part):
         """
         assert self.expand.bias is not None
         assert self.depthwise.bias is not None
-        silence = F.glu(self.expand.bias, -1)
-        new = F.glu(self.mapped("expand", self.normed(x, adapters), adapters), -1) - silence
-        bias = self.depthwise.bias + silence * self.depthwise.weight.sum((1, 2))
+        new = F.glu(self.mapped("expand", self.normed(x, adapters), adapters), -1)
+        bias = self.depthwise.bias
+        if self.history == "gate":
+            silence = F.glu(self.expand.bias, -1)
+            new = new - silence
+            bias = bias + silence * self.depthwise.weight.sum((1, 2))
         heard = torch.cat([cache, new], 1).transpose(1, 2)
         y = F.conv1d(heard, self.depthwise.weight, bias, groups=len(bias)).transpose(1, 2)
         return self.mapped("reduce", F.silu(self.inner_norm(y)), adapters), new

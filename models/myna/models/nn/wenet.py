@@ -7,7 +7,7 @@ the weights or in a file of JSON, the units' file name, `concat_linear`, `pe` an
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -30,12 +30,14 @@ def read_wenet(
     chunk_choices_frames: tuple[int, ...] = (4, 8, 16, 24),
     left_frames: int = 64,
     norm_eps: float | None = None,
+    conv_history: Literal["gate", "zeros"] = "gate",
 ) -> tuple[Conformer, TokenTable]:
     """Import a checkpoint. Raises ImportFailed, which names the file, key or setting."""
     config = _yaml(folder)
     state = _weights(folder)
     units = read_units(_first(folder, "units.txt", "words.txt", "lang_char.txt"))
     spec = _spec(config, len(units), norm_eps, chunk_frames or 16, chunk_choices_frames, left_frames)
+    spec = spec.model_copy(update={"conv_history": conv_history})
     for name, value in _cmvn(folder, config).items():
         state.setdefault(name, value)
     model = Conformer(spec)
@@ -227,6 +229,5 @@ def _fill_attention(attention: torch.nn.Module, source: _Source, prefix: str) ->
     if "position" in dict(attention.named_children()):
         source.matrix(attention.get_parameter("position.weight"), f"{prefix}.linear_pos.weight")
         for name in "uv":
-            source.copy(
-                attention.get_parameter(f"bias_{name}"), source.get(f"{prefix}.pos_bias_{name}"), f"bias_{name}"
-            )
+            theirs = f"{prefix}.pos_bias_{name}"
+            source.copy(attention.get_parameter(f"bias_{name}"), source.get(theirs)[:, None], theirs)

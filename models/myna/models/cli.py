@@ -1,0 +1,193 @@
+"""Look at, check, import and shrink models: list, show, verify, unpack, import-wenet, quantize."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from myna.models.bundle import (
+    CARD,
+    STEP,
+    TOKENS,
+    Bundle,
+    Manifest,
+    Precision,
+    embedded_bundles,
+    open_bundle,
+    resolve_bundle,
+    tokens_text,
+    unpack,
+    write_bundle,
+)
+from myna.models.bundle import read_bundle as read_folder
+from myna.models.errors import BundleError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+Name = Annotated[str | None, typer.Argument(help="An embedded bundle's name, or a folder or zip; else the default.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Target = Annotated[Path, typer.Argument(help="Folder of the new bundle; must not exist.")]
+Chosen = Annotated[Precision, typer.Option(help="fp32 as it is; int8 and int4 are smaller and faster.")]
+
+
+@app.command("list")
+def list_bundles(as_json: Json = False) -> None:
+    """List the bundles inside the package."""
+    rows = [_summary(read_folder(resolve_bundle(name), verify=False)) for name in embedded_bundles()]
+    if as_json:
+        typer.echo(json.dumps({"bundles": rows}))
+        return
+    columns = ("name", "version", "language", "precision", "megabytes", "chunk_ms", "licence")
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    Console().print(table if rows else "This installation holds no bundle; give --model a folder or zip.")
+
+
+@app.command()
+def show(bundle: Name = None, as_json: Json = False) -> None:
+    """Show what a bundle is: its sizes, chunks, precision, terms. Verifies it first."""
+    with open_bundle(resolve_bundle(bundle)) as opened:
+        summary, spec = _summary(opened), opened.spec.model_dump(mode="json")
+        card = (opened.path / CARD).read_text(encoding="utf-8") if (opened.path / CARD).is_file() else ""
+    if as_json:
+        typer.echo(json.dumps(summary | {"spec": spec}))
+        return
+    table = Table(show_header=False, box=None)
+    for key, value in (summary | spec).items():
+        table.add_row(key, json.dumps(value) if isinstance(value, list | dict) else str(value))
+    console = Console()
+    console.print(table)
+    console.print(card, markup=False, highlight=False)
+
+
+@app.command()
+def verify(bundle: Name = None, as_json: Json = False) -> None:
+    """Check every file of a bundle against its hash, and that ONNX Runtime takes the graph; exit code 1 if not."""
+    from myna.models.runtime import Runtime
+
+    with open_bundle(resolve_bundle(bundle)) as opened:
+        Runtime(opened)
+        report = {"name": opened.manifest.name, "version": opened.manifest.version, "files": opened.manifest.sha256}
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        typer.echo(f"{report['name']} {report['version']}: {len(opened.manifest.sha256)} files, all as they should be")
+
+
+@app.command("unpack")
+def unpack_zip(archive: Annotated[Path, typer.Argument(help="Zip of a bundle.")], out: Target) -> None:
+    """Unpack a zipped bundle to a folder, so that it need not be unpacked at each start."""
+    _must_not_exist(out)
+    with tempfile.TemporaryDirectory() as scratch:
+        unpack(archive, Path(scratch))
+        read = read_folder(Path(scratch))
+        write_bundle(out, read.manifest, {name: read.path / name for name in read.manifest.sha256})
+    typer.echo(f"{out}: {read.manifest.name} {read.manifest.version}")
+
+
+@app.command("import-wenet")
+def import_wenet(
+    folder: Annotated[Path, typer.Argument(help="Holds train.yaml, final.pt, units.txt, and perhaps global_cmvn.")],
+    out: Target,
+    name: Annotated[str, typer.Option(help="Name of the bundle: a-z, 0-9, - and _.")] = "imported",
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
+    language: Annotated[str, typer.Option(help="BCP 47, such as en or zh.")] = "en",
+    licence: Annotated[str, typer.Option(help="Terms of the weights, in one line.")] = "unknown",
+    card: Annotated[Path | None, typer.Option(help="Markdown that becomes MODEL_CARD.md.")] = None,
+    chunk_frames: Annotated[int, typer.Option(help="Default chunk, in encoder frames.")] = 16,
+    chunk_choices: Annotated[
+        str, typer.Option(help="Chunks that streams may ask for, in encoder frames.")
+    ] = "4,8,16,24",
+    left_frames: Annotated[int, typer.Option(help="Encoder frames of left context.")] = 64,
+    norm_eps: Annotated[float | None, typer.Option(help="LayerNorm's; 1e-12 for models of WeNet 1.x.")] = None,
+    conv_history: Annotated[
+        Literal["gate", "zeros"], typer.Option(help="What the convolution hears before an utterance; gate is WeNet's.")
+    ] = "gate",
+    precision: Chosen = "fp32",
+) -> None:
+    """Make a bundle of a WeNet checkpoint (U2 or U2++, conformer, causal): its encoder and CTC head.
+
+    Needs the extra `adapt` (torch). A checkpoint does not say which LayerNorm eps it was trained with: give --norm-eps
+    1e-12 where it is older than WeNet 2.0 and exactness matters.
+    """
+    from myna.models.nn.export import export_step
+    from myna.models.nn.wenet import read_wenet
+
+    _must_not_exist(out)
+    model, tokens = read_wenet(folder, chunk_frames, _frames(chunk_choices), left_frames, norm_eps, conv_history)
+    text = card.read_bytes() if card else f"# {name}\n\nImported from the WeNet checkpoint `{folder.name}`.\n".encode()
+    with tempfile.TemporaryDirectory() as scratch:
+        step = Path(scratch) / STEP
+        export_step(model, step)
+        manifest = Manifest(
+            name=name, version=version, language=language, precision="fp32", licence=licence, spec=model.spec, sha256={}
+        )
+        _write(out, manifest, {STEP: step, TOKENS: tokens_text(tokens), CARD: text}, precision)
+
+
+@app.command()
+def quantize(
+    bundle: Annotated[str, typer.Argument(help="A fp32 bundle: folder or zip.")],
+    out: Target,
+    precision: Annotated[
+        Literal["int8", "int4"], typer.Option(help="int8 costs next to nothing in accuracy.")
+    ] = "int8",
+) -> None:
+    """Make a smaller, faster bundle of a fp32 one. Needs the extra `adapt` (onnx)."""
+    _must_not_exist(out)
+    with open_bundle(resolve_bundle(bundle)) as opened:
+        if opened.manifest.precision != "fp32":
+            raise BundleError(f"{bundle}: is {opened.manifest.precision} already; quantize the fp32 bundle")
+        _write(out, opened.manifest, {name: opened.path / name for name in opened.manifest.sha256}, precision)
+
+
+def _write(out: Path, manifest: Manifest, files: dict[str, bytes | Path], precision: Precision) -> None:
+    """Write the bundle in the precision that is asked for, from the files of the fp32 one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if precision != "fp32":
+            from myna.models.nn.quantize import quantize_step
+
+            small, full = Path(scratch) / STEP, files[STEP]
+            assert isinstance(full, Path)
+            quantize_step(full, small, precision)
+            files, manifest = files | {STEP: small}, manifest.model_copy(update={"precision": precision})
+        write_bundle(out, manifest, files)
+    typer.echo(f"{out}: {manifest.name} {manifest.version} {precision}, {_megabytes(out)} MB")
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "language": manifest.language,
+        "precision": manifest.precision,
+        "megabytes": _megabytes(bundle.path),
+        "chunk_ms": manifest.spec.chunk_frames * manifest.spec.frame_ms,
+        "licence": manifest.licence,
+        "path": str(bundle.path),
+    }
+
+
+def _megabytes(folder: Path) -> float:
+    return round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6, 1)
+
+
+def _frames(text: str) -> tuple[int, ...]:
+    try:
+        frames = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter("must be whole numbers with commas between them, such as 4,8,16") from None
+    if min(frames) < 1:
+        raise typer.BadParameter("must be 1 or more")
+    return frames
+
+
+def _must_not_exist(out: Path) -> None:
+    if out.exists():
+        raise BundleError(f"{out}: exists; name another folder, or remove it first")
