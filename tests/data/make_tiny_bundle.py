@@ -27,7 +27,7 @@ SPEC = ModelSpec(
 
 
 def tiny_model(spec: ModelSpec = SPEC, seed: int = 7) -> Conformer:
-    """Make a model of random weights that says something: no unit, the blank included, is much likelier than another."""
+    """Make a model of random weights that says something: no unit, blank included, is much likelier than the rest."""
     torch.manual_seed(seed)
     model = Conformer(spec)
     with torch.no_grad():
