@@ -1,26 +1,22 @@
 """Audio on the wire to 16 kHz mono samples, streaming: PCM, float, mu-law, A-law, Ogg Opus; 8 to 48 kHz.
 
 Whatever the packets, the same samples come out: bytes of a broken sample wait for the rest, and soxr's streams give the
-same result for any cut. Ogg Opus is read by sphn, whose decoder needs no threads and no system library; it has no build
-for 64-bit Arm Linux, and there the encoding is refused with a clear error.
+same result for any cut. Resampling holds back 20 ms of the sound in the mean (from 8 kHz 65 ms, at most 120): flush
+where what was sent must be heard.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from myna.models.errors import MynaError
+from myna.server.errors import AudioError
+from myna.server.opus import OggOpusDecoder
 from myna.server.protocol import AudioFormat
 
 RATE_HZ = 16_000
-
-
-class AudioError(MynaError):
-    """Bytes that are not the audio that was announced."""
-
-    code = "bad_audio"
+LOUDEST_FLOAT = 16.0  # full scale is 1; what is far beyond was scaled otherwise, and would be noise
 
 
 class AudioDecoder(Protocol):
@@ -31,7 +27,7 @@ class AudioDecoder(Protocol):
         ...
 
     def flush(self) -> NDArray[np.int16]:
-        """Return what was held back; the stream is over."""
+        """Return the samples (n,) that were held back for the sake of what follows; more may follow all the same."""
         ...
 
     @property
@@ -59,12 +55,7 @@ def _expanded_alaw() -> NDArray[np.float32]:
 
 
 _TABLES = {"mulaw": _expanded_mulaw(), "alaw": _expanded_alaw()}
-_SAMPLE_TYPES = {
-    "pcm_s16le": np.dtype("<i2"),
-    "pcm_f32le": np.dtype("<f4"),
-    "mulaw": np.dtype("u1"),
-    "alaw": np.dtype("u1"),
-}
+_SAMPLE_TYPES = {"pcm_s16le": "<i2", "pcm_f32le": "<f4", "mulaw": "u1", "alaw": "u1"}
 
 
 class SampleDecoder:
@@ -98,18 +89,24 @@ class SampleDecoder:
         return self._converted(self._scaled(samples).reshape(-1, self._channels).mean(axis=1), last=False)
 
     def flush(self) -> NDArray[np.int16]:
-        """Return what the resampler held back."""
-        return self._converted(np.zeros(0, np.float32), last=True)
+        """Return what the resampler held back; it begins anew with what follows."""
+        rest = self._converted(np.zeros(0, np.float32), last=True)
+        if self._resampler is not None:
+            self._resampler.clear()
+        return rest
 
-    def _scaled(self, samples: NDArray[np.generic]) -> NDArray[np.float32]:
+    def _scaled(self, samples: NDArray[Any]) -> NDArray[np.float32]:
         """Samples as float32 in the range of int16."""
-        if self._encoding in _TABLES:
-            return _TABLES[self._encoding][samples]
-        scaled = samples.astype(np.float32)
-        if self._encoding == "pcm_f32le":
-            if not np.isfinite(scaled).all():
-                raise AudioError("audio: pcm_f32le holds a value that is not finite; send numbers from -1 to 1")
-            scaled *= np.float32(32768)
+        if self._encoding == "pcm_f32le" and not (np.abs(samples) <= LOUDEST_FLOAT).all():  # nor is NaN
+            raise AudioError("audio: pcm_f32le holds a value that is no sample; send numbers from -1 to 1")
+        scaled: NDArray[np.float32]
+        match self._encoding:
+            case "pcm_f32le":
+                scaled = np.clip(samples, -1, 1) * np.float32(32768)
+            case "pcm_s16le":
+                scaled = samples.astype(np.float32)
+            case companded:
+                scaled = _TABLES[companded][samples]
         return scaled
 
     def _converted(self, samples: NDArray[np.float32], last: bool) -> NDArray[np.int16]:
@@ -118,33 +115,6 @@ class SampleDecoder:
         return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
 
 
-class OggOpusDecoder:
-    """Ogg Opus, whatever its rate and channels say."""
-
-    leftover_bytes = 0
-
-    def __init__(self) -> None:
-        try:
-            import sphn
-        except ImportError:
-            raise AudioError("audio.encoding: this server has no decoder for ogg_opus; send pcm_s16le") from None
-        self._reader = sphn.OpusStreamReader(RATE_HZ)
-
-    def decode(self, data: bytes) -> NDArray[np.int16]:
-        """Take bytes; return samples (n,) of the pages that are complete. Raises AudioError."""
-        try:
-            samples = self._reader.append_bytes(data)
-        except Exception as error:
-            raise AudioError(f"audio: not an Ogg Opus stream ({error}); is audio.encoding right?") from None
-        if samples is None:
-            return np.zeros(0, np.int16)
-        return np.clip(np.rint(np.asarray(samples, np.float32) * 32768), -32768, 32767).astype(np.int16)
-
-    def flush(self) -> NDArray[np.int16]:
-        """Return nothing: samples come with their page."""
-        return np.zeros(0, np.int16)
-
-
 def open_decoder(audio: AudioFormat) -> AudioDecoder:
-    """Choose by the announced encoding. Raises AudioError where it can't be had."""
+    """Choose by the announced encoding."""
     return OggOpusDecoder() if audio.encoding == "ogg_opus" else SampleDecoder(audio)

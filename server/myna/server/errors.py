@@ -29,3 +29,9 @@ class InferenceError(MynaError):
     """A step of the model failed for one stream; the others go on."""
 
     code = "inference_failed"
+
+
+class AudioError(MynaError):
+    """Bytes that are not the audio that was announced."""
+
+    code = "bad_audio"

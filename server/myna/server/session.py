@@ -252,15 +252,15 @@ class Session:
 
     def _stop(self, code: int) -> None:
         assert self._decoder
-        assert self._segmenter
-        self._hear(self._segmenter.push(self._decoder.flush()))
+        self._end("stop")
         if left := self._decoder.leftover_bytes:
             self._error("bad_audio", f"audio: {left} bytes at the end make no whole sample; left out", fatal=False)
-        self._end("stop")
         self._later(_Drained(code))
 
     def _end(self, reason: EndReason) -> None:
+        assert self._decoder
         assert self._segmenter
+        self._hear(self._segmenter.push(self._decoder.flush()))
         self._hear(self._segmenter.end(reason))
 
     def _hear(self, events: list[SpeechEvent]) -> None:
