@@ -5,7 +5,6 @@ Whisper tiny.en in int8 by CTranslate2, greedy, offline: it hears each clip whol
 the scorer for it: it writes numerals and abbreviations, which count as errors where the reference spells words out.
 """
 
-import collections
 import json
 import sys
 import time
@@ -20,8 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from myna.bench.environment import environment
-from myna.bench.evaluate import Clip, load_samples, read_manifest
-from myna.bench.score import Errors, compare, rates
+from myna.bench.manifest import Clip, load_samples, read_manifest, report, write_heard
 
 RATE_HZ = 16_000
 Transcribe = Callable[[NDArray[np.float32]], str]
@@ -52,25 +50,19 @@ def whisper(threads: int) -> Transcribe:
 
 
 def measure(clips: list[Clip], transcribe: Transcribe, output: Path | None = None) -> dict[str, Any]:
-    """Transcribe every clip and score it; `output` takes the hypotheses as JSON lines."""
-    errors: dict[str, list[Errors]] = collections.defaultdict(list)
-    rows: list[str] = []
+    """Transcribe every clip and score it; `output` takes what was understood, as JSON lines."""
+    heard: list[tuple[Clip, str]] = []
     heard_samples, took_s = 0, 0.0
     for clip in track(clips, console=Console(stderr=True), disable=not sys.stderr.isatty()):
         wave = np.divide(load_samples(clip.audio, RATE_HZ), 32768, dtype=np.float32)
         began_s = time.perf_counter()
-        text = transcribe(wave)
+        heard.append((clip, transcribe(wave)))
         took_s += time.perf_counter() - began_s
         heard_samples += len(wave)
-        errors[clip.corpus].append(compare(clip.text, text))
-        rows.append(json.dumps({"audio": str(clip.audio), "reference": clip.text, "hypothesis": text}) + "\n")
     if output is not None:
-        output.write_text("".join(rows), encoding="utf-8")
-    return rates([one for group in errors.values() for one in group]) | {
-        "corpora": {name: rates(group) for name, group in sorted(errors.items())},
-        "rtf": round(took_s * RATE_HZ / heard_samples, 4),
-        "audio_seconds": round(heard_samples / RATE_HZ, 1),
-    }
+        write_heard(output, heard)
+    audio_seconds = heard_samples / RATE_HZ
+    return report(heard) | {"rtf": round(took_s / audio_seconds, 4), "audio_seconds": round(audio_seconds, 1)}
 
 
 def main(
@@ -80,9 +72,9 @@ def main(
     threads: Annotated[int, typer.Option(help="threads of the model")] = 1,
 ) -> None:
     """Print the same JSON as `myna evaluate --json`, for Whisper tiny.en; rates are fractions."""
-    report = measure(read_manifest(manifest, limit), whisper(threads), output)
+    measured = measure(read_manifest(manifest, limit), whisper(threads), output)
     head = {"model": "Whisper tiny.en int8, greedy, offline", "manifest": manifest.name, "threads": threads}
-    typer.echo(json.dumps(head | report | {"environment": environment("faster-whisper", "ctranslate2")}, indent=1))
+    typer.echo(json.dumps(head | measured | {"environment": environment("faster-whisper", "ctranslate2")}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,107 @@
+"""Clips and their texts: JSON lines `{"audio", "text", "speaker"?, "corpus"?}`, audio relative to the manifest."""
+
+import collections
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from myna.bench.score import compare, normalise, rates
+from myna.models.errors import MynaError
+
+
+class ManifestError(MynaError):
+    """A manifest, or a file it names, that can't be read; says which line and field."""
+
+    code = "bad_manifest"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One line of a manifest."""
+
+    audio: Path
+    text: str
+    corpus: str = "all"
+    speaker: str = ""
+
+
+def read_manifest(path: Path, limit: int | None = None) -> list[Clip]:
+    """Read the clips; `limit` keeps so many of each corpus, from the beginning. Raises ManifestError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start})") from None
+    clips: list[Clip] = []
+    kept: collections.Counter[str] = collections.Counter()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        clip = _clip(path, number, line)
+        kept[clip.corpus] += 1
+        if limit is None or kept[clip.corpus] <= limit:
+            clips.append(clip)
+    if not clips:
+        raise ManifestError(f"{path}: names no clip")
+    return clips
+
+
+def _clip(path: Path, number: int, line: str) -> Clip:
+    place = f"{path}: line {number}"
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ManifestError(f"{place}: is not JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise ManifestError(f"{place}: must be a JSON object")
+    fields: list[str] = []
+    for name, default in (("audio", None), ("text", None), ("corpus", "all"), ("speaker", "")):
+        value = default if row.get(name) is None else row[name]
+        if not isinstance(value, str):
+            raise ManifestError(f"{place}: {name}: must be a string")
+        fields.append(value)
+    clip = Clip(path.parent / fields[0], *fields[1:])
+    if not clip.audio.is_file():
+        raise ManifestError(f"{place}: audio: there is no file {clip.audio}")
+    if not normalise(clip.text):
+        raise ManifestError(f"{place}: text: holds no word")
+    return clip
+
+
+def load_samples(path: Path, rate_hz: int = 16_000) -> NDArray[np.int16]:
+    """Read a file as mono int16 (n,) at the rate. Raises ManifestError."""
+    try:
+        wave, file_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ManifestError(f"{path}: {error.error_string}") from None
+    mono = wave.mean(axis=1)
+    if file_rate_hz != rate_hz:
+        mono = soxr.resample(mono, file_rate_hz, rate_hz)
+    samples: NDArray[np.int16] = np.clip(np.rint(mono * 32768), -32768, 32767).astype(np.int16)
+    return samples
+
+
+def report(heard: Iterable[tuple[Clip, str]]) -> dict[str, Any]:
+    """Score what was understood of each clip, at least one: rates (fractions) overall and for each corpus."""
+    corpora = collections.defaultdict(list)
+    for clip, text in heard:
+        corpora[clip.corpus].append(compare(clip.text, text))
+    everything = [errors for group in corpora.values() for errors in group]
+    return rates(everything) | {"corpora": {name: rates(group) for name, group in sorted(corpora.items())}}
+
+
+def write_heard(path: Path, heard: Iterable[tuple[Clip, str]]) -> None:
+    """Write what was understood of each clip as JSON lines."""
+    rows = [
+        {"audio": str(clip.audio), "corpus": clip.corpus, "reference": clip.text, "hypothesis": text}
+        for clip, text in heard
+    ]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
