@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import soundfile
 import typer
+from typer.testing import CliRunner
+
 from myna.bench.evaluate import evaluate, run, transcript
 from myna.bench.manifest import read_manifest
 from myna.models.errors import MynaError
 from myna.server.protocol import Error
-from typer.testing import CliRunner
-
 from tests.server.speech import talk
 from tests.support import TINY
 

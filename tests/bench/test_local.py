@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from myna.bench.local import context_of, recognise
 from myna.models.bundle import Bundle, read_bundle
 from myna.models.runtime import Runtime
@@ -12,8 +14,6 @@ from myna.server.engine import Engine, EngineSettings
 from myna.server.errors import InferenceError
 from myna.server.outputs import DecodeRequest, Message
 from myna.server.protocol import Done, Error, Final, Ready, Start
-from numpy.typing import NDArray
-
 from tests.server.speech import talk
 from tests.support import TINY
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from myna.bench.manifest import Clip, ManifestError, load_samples, read_manifest, report, write_heard
 
 
@@ -72,7 +73,8 @@ def test_audio_is_mixed_down_and_resampled(folder: Path) -> None:
     tone = 0.5 * np.sin(2 * np.pi * 440 * time_s)
     soundfile.write(folder / "s.flac", np.stack([tone, np.zeros_like(tone)], axis=1), 44_100)
     samples = load_samples(folder / "s.flac")
-    assert (samples.dtype, len(samples)) == (np.int16, 16_000)
+    assert samples.dtype == np.int16
+    assert len(samples) == 16_000
     spectrum = np.abs(np.fft.rfft(samples.astype(float)))
     assert int(spectrum.argmax()) == 440
     assert abs(int(samples.max()) - 8192) < 100

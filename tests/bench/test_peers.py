@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
+
 from myna.bench.manifest import Clip
 from myna.bench.peers import measure, whisper
-from numpy.typing import NDArray
 
 
 def test_measures_any_function_from_samples_to_text(tmp_path: Path) -> None:
@@ -23,7 +24,8 @@ def test_measures_any_function_from_samples_to_text(tmp_path: Path) -> None:
     clips = [Clip(tmp_path / "a.wav", "two three", "x"), Clip(tmp_path / "a.wav", "two 3", "y")]
     found = measure(clips, transcribe, tmp_path / "heard.jsonl")
     assert (found["wer"], found["corpora"]["y"]["wer"], found["audio_seconds"]) == (0.25, 0.0, 1.0)
-    assert (waves[0].dtype, float(waves[0][0])) == (np.float32, 0.25)
+    assert waves[0].dtype == np.float32
+    assert waves[0][0] == 0.25
     rows = (tmp_path / "heard.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rows[0])["hypothesis"] == "Two, 3."
 

@@ -1,6 +1,7 @@
 """The scorer: what counts as a word, what counts as an error, how sure the rates are."""
 
 import pytest
+
 from myna.bench.score import Errors, compare, normalise, rates
 
 
