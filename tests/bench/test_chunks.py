@@ -7,11 +7,9 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from myna.bench.chunks import step_ms, waiting_ms
+from myna.bench.chunks import waiting_ms
 from myna.bench.cli import app
 from myna.models.bundle import read_bundle
-from myna.models.runtime import Runtime
-from myna.server.segmenter import ChunkPlan
 from tests.server.speech import talk
 from tests.support import TINY
 
@@ -20,13 +18,6 @@ from tests.support import TINY
 def test_waiting_is_half_a_chunk_and_the_look_ahead(frames: int, mean_ms: float, max_ms: float) -> None:
     found = waiting_ms(read_bundle(TINY).spec, frames)
     assert found == {"look_ahead_ms": 65, "wait_mean_ms": mean_ms, "wait_max_ms": max_ms}
-
-
-def test_a_longer_chunk_is_more_work() -> None:
-    bundle = read_bundle(TINY)
-    runtime = Runtime(bundle)
-    short, long = (step_ms(runtime, ChunkPlan.of(bundle.spec, frames, 0)) for frames in (8, 800))
-    assert 0 < short < long
 
 
 def test_reports_each_size(tmp_path: Path) -> None:

@@ -97,18 +97,11 @@ def chunks(
     if as_json:
         typer.echo(json.dumps(measured, indent=1))
         return
-    table = Table(
-        "chunk ms", "left ms", "WER %", "95 %", "CER %", "mean wait ms", "step ms, 1 thread", "load % of a core"
-    )
+    table = Table("chunk ms", "left ms", "WER %", "95 %", "CER %", "mean wait ms", "step ms", "% of a core")
     for row in measured["chunks"]:
+        sizes = (row["chunk_ms"], row["left_ms"])
         low, high = (f"{100 * value:.1f}" for value in row["wer_interval"])
-        cells = (
-            row["chunk_ms"],
-            row["left_ms"],
-            f"{100 * row['wer']:.1f}",
-            f"{low} to {high}",
-            f"{100 * row['cer']:.1f}",
-        )
+        errors = (f"{100 * row['wer']:.1f}", f"{low} to {high}", f"{100 * row['cer']:.1f}")
         work = (f"{row['wait_mean_ms']:.0f}", row["step_ms"], f"{100 * row['step_ms'] / row['chunk_ms']:.1f}")
-        table.add_row(*(str(cell) for cell in (*cells, *work)))
+        table.add_row(*(str(cell) for cell in (*sizes, *errors, *work)))
     Console().print(table)
