@@ -1,4 +1,4 @@
-"""Make the tiny seeded bundle that tests run on: `python tests/data/make_tiny_bundle.py` (extra `adapt`)."""
+"""Make the tiny seeded bundles that tests run on: `python tests/data/make_tiny_bundle.py` (extra `adapt`)."""
 
 import tempfile
 from pathlib import Path
@@ -24,6 +24,13 @@ SPEC = ModelSpec(
     subsampling=6, blocks=2, heads=2, width=32, feed_forward=48, kernel=15, vocabulary=len(UNITS),
     chunk_frames=8, chunk_choices_frames=(5, 8, 12, 16), left_frames=64,
 )  # fmt: skip
+# All that the first one is not.
+OTHER = SPEC.model_copy(
+    update={
+        "subsampling": 4, "kernel": 8, "macaron": False, "conv_norm": "batch_norm", "conv_history": "zeros",
+        "positions": "absolute", "feed_forward": 32,
+    }
+)  # fmt: skip
 
 
 def tiny_model(spec: ModelSpec = SPEC, seed: int = 7) -> Conformer:
@@ -41,11 +48,17 @@ def tiny_model(spec: ModelSpec = SPEC, seed: int = 7) -> Conformer:
     return model.eval()
 
 
-if __name__ == "__main__":
-    folder = Path(__file__).parent / "tiny-bundle"
+def make(name: str, spec: ModelSpec) -> None:
+    """Write one bundle beside this script."""
     with tempfile.TemporaryDirectory() as scratch:
         step = Path(scratch) / STEP
-        export_step(tiny_model(), step)
-        manifest = Manifest(name="tiny", version="1", precision="fp32", licence="Apache-2.0", spec=SPEC, sha256={})
+        export_step(tiny_model(spec), step)
+        manifest = Manifest(name="tiny", version="1", precision="fp32", licence="Apache-2.0", spec=spec, sha256={})
         card = b"# Tiny\n\nRandom weights for tests; made by `tests/data/make_tiny_bundle.py`.\n"
-        write_bundle(folder, manifest, {STEP: step, TOKENS: tokens_text(TokenTable(UNITS)), CARD: card})
+        files: dict[str, bytes | Path] = {STEP: step, TOKENS: tokens_text(TokenTable(UNITS)), CARD: card}
+        write_bundle(Path(__file__).parent / name, manifest, files)
+
+
+if __name__ == "__main__":
+    make("tiny-bundle", SPEC)
+    make("tiny-bundle-4", OTHER)

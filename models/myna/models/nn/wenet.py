@@ -6,6 +6,7 @@ the weights or in a file of JSON, the units' file name, `concat_linear`, `pe` an
 
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,8 +65,8 @@ def _yaml(folder: Path) -> dict[str, Any]:
 def _weights(folder: Path) -> dict[str, Tensor]:
     try:
         loaded = torch.load(_first(folder, "final.pt"), map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise ImportFailed(f"final.pt: no state dict ({error})") from None
+    except (RuntimeError, OSError, ValueError, EOFError, pickle.UnpicklingError):
+        raise ImportFailed("final.pt: holds no plain state dict, or is damaged; other pickles are not read") from None
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise ImportFailed("final.pt: must hold a plain state dict of tensors")
     return {name: value.float() for name, value in loaded.items()}
