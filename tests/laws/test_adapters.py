@@ -15,7 +15,8 @@ BUNDLE = read_bundle(TINY)
 RUNTIME = Runtime(BUNDLE)
 SPEC = BUNDLE.spec
 FRAMES = 6
-Floats, Ints = NDArray[np.float32], NDArray[np.int64]
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 def inputs(rows: int, seed: int) -> tuple[Floats, Ints, Ints, Ints, Floats, Floats]:

@@ -28,23 +28,17 @@ class Linear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
-class FixedBatchNorm(nn.Module):
-    """Batch norm with fixed statistics over the last axis: what a trained model computes."""
+class Affine(nn.Module):
+    """x * weight + bias: what a trained batch norm comes to, its fixed statistics folded in."""
 
-    def __init__(self, width: int, eps: float) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("variance", torch.ones(width))
-        self.mean: Tensor
-        self.variance: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis."""
-        scale = self.weight * (self.variance + self.eps).rsqrt()
-        return x * scale + (self.bias - self.mean * scale)
+        """Scale and shift the last axis."""
+        return x * self.weight + self.bias
 
 
 class Adapters:
@@ -157,7 +151,7 @@ class Convolution(Part):
         if spec.conv_norm == "layer_norm":
             self.inner_norm: nn.Module = nn.LayerNorm(spec.width, spec.conv_norm_eps)
         else:
-            self.inner_norm = FixedBatchNorm(spec.width, 1e-5)
+            self.inner_norm = Affine(spec.width)
         self.reduce = Linear(spec.width, spec.width)
         self.history = spec.conv_history
 

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from myna.models.errors import ImportFailed
 from myna.models.nn.conformer import FRONTS, Conformer
+from myna.models.nn.layers import Affine
 from myna.models.spec import FeatureSpec, ModelSpec
 from myna.models.tokens import TokenTable, read_units
 
+BATCH_NORM_EPS = 1e-5
 _SUBSAMPLING = {"conv2d": 4, "conv2d4": 4, "conv2d6": 6, "conv2d8": 8}
 _POSITIONS = {"rel_pos": "key", "abs_pos": "absolute", "no_pos": "none"}
 _PARTS = {"ff1": "feed_forward_macaron", "ff2": "feed_forward"}
@@ -163,11 +165,13 @@ class _Source:
         self.copy(target.bias, self.get(*(f"{p}.bias" for p in (prefix, *others))), f"{prefix}.bias")
 
     def norm(self, target: torch.nn.Module, prefix: str) -> None:
-        """Fill a norm."""
-        names = {"weight": "weight", "bias": "bias", "mean": "running_mean", "variance": "running_var"}
-        for mine, theirs in names.items():
-            if isinstance(value := getattr(target, mine, None), Tensor):
-                self.copy(value, self.get(f"{prefix}.{theirs}"), f"{prefix}.{theirs}")
+        """Fill a layer norm, or the Affine that a batch norm with its statistics comes to."""
+        weight, bias = self.get(f"{prefix}.weight"), self.get(f"{prefix}.bias")
+        if isinstance(target, Affine):
+            weight = weight * (self.get(f"{prefix}.running_var") + BATCH_NORM_EPS).rsqrt()
+            bias = bias - self.get(f"{prefix}.running_mean") * weight
+        self.copy(target.get_parameter("weight"), weight, f"{prefix}.weight")
+        self.copy(target.get_parameter("bias"), bias, f"{prefix}.bias")
 
 
 def _fill(model: Conformer, source: _Source) -> None:
