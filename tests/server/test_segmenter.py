@@ -129,6 +129,17 @@ def test_finalize_goes_on_without_losing_or_doubling_audio() -> None:
     assert middle <= opened.sample <= middle + RATE_HZ // 5
 
 
+def test_finalize_in_silence_takes_nothing_from_the_next_word() -> None:
+    plain, asked = segmenter(), segmenter()
+    first = next(e for e in plain.push(SPEECH) if isinstance(e, Opened))
+    for at in range(0, len(SPEECH), 320):
+        events = asked.push(SPEECH[at : at + 320])
+        if events:
+            assert events[0] == first
+            return
+        assert asked.end("finalize") == []
+
+
 def test_an_utterance_without_end_needs_constant_memory() -> None:
     stream = segmenter(provisional_frames=0)
     speech = talk(("voice", 2.0))

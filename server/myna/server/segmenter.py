@@ -91,10 +91,10 @@ class Segmenter:
 
     def end(self, reason: EndReason) -> list[SpeechEvent]:
         """Close the open utterance behind everything heard so far. The stream may go on."""
+        if not self._open:
+            return []  # what was heard last may yet prove to be the beginning of a word
         heard = self.samples + len(self._tail)
-        events = list(self._feed(self._tail)) if self._open else []
-        events += self._close(heard, reason) if self._open else []
-        self._closed_at = heard
+        events = [*self._feed(self._tail), *self._close(heard, reason)]
         self._vad.reset(self.samples)
         return events
 
