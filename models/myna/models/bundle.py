@@ -73,13 +73,13 @@ class Bundle:
 
 def resolve_bundle(name: str | Path | None = None) -> Path:
     """Find a bundle: None is the default, else the name of an embedded one, or a folder or zip. Raises BundleError."""
-    embedded = PRETRAINED / str(name or DEFAULT)
-    if (embedded / MANIFEST).is_file() and (name is None or Path(str(name)).name == str(name)):
-        return embedded
-    if name is not None and Path(name).exists():
-        return Path(name)
+    wanted = DEFAULT if name is None else str(name)
+    if wanted in embedded_bundles():
+        return PRETRAINED / wanted
+    if name is not None and wanted and Path(wanted).exists():
+        return Path(wanted)
     known = ", ".join(embedded_bundles()) or "none"
-    raise BundleError(f"model: no bundle {name or DEFAULT!s}; give a folder or zip, or one of the embedded: {known}")
+    raise BundleError(f"model: no bundle {wanted}; give a folder or zip, or one of the embedded: {known}")
 
 
 def embedded_bundles() -> list[str]:
