@@ -1,20 +1,26 @@
 """Streaming filterbanks: Kaldi's numbers, any packets, constant memory."""
 
 import itertools
+import os
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from myna.models.features import filterbank
-from myna.models.spec import FeatureSpec
 from numpy.typing import NDArray
 
+from myna.models.features import filterbank
+from myna.models.spec import FeatureSpec
 from tests.support import SHARED, needs_shared
 
 SPEC = FeatureSpec()
 NOISE = np.random.default_rng(3).integers(-9000, 9000, 9_137).astype(np.int16)
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
 @needs_shared
@@ -53,3 +59,15 @@ def test_reset_forgets() -> None:
     stream.push(NOISE[:1000])
     stream.reset()
     np.testing.assert_array_equal(stream.push(NOISE[500:3000]), frames(NOISE[500:3000]))
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    """Five minutes of features would be 10 MB."""
+    stream = filterbank(SPEC)
+    packet = np.tile(NOISE, 18)[:160_000]
+    for _ in range(6):
+        stream.push(packet)
+    early = resident_bytes()
+    for _ in range(30):
+        stream.push(packet)
+    assert resident_bytes() - early < 3_000_000

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from myna.models.features import filterbank
 from myna.models.spec import ModelSpec
 from myna.server.segmenter import Chunk, ChunkPlan, Closed, Opened, Segmenter, SpeechEvent
 from myna.server.vad import VadSettings
-from numpy.typing import NDArray
-
 from tests.server.speech import RATE_HZ, silence, talk
 
 SPEC = ModelSpec(
