@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from myna.bench.environment import environment
 from myna.bench.local import context_of, recognise
 from myna.bench.manifest import Clip, load_samples, read_manifest, report, write_heard
 from myna.models.bundle import open_bundle, resolve_bundle
@@ -89,7 +90,7 @@ def evaluate(
         read_manifest(manifest, limit), model, chunk_ms, threads, output=output, progress=sys.stderr.isatty()
     )
     if as_json:
-        typer.echo(json.dumps(measured))
+        typer.echo(json.dumps(measured | {"manifest": manifest.name, "environment": environment()}))
         return
     console = Console()
     console.print(table_of(measured))
