@@ -17,7 +17,7 @@ MODULES = sorted(path for room in ROOMS for path in (ROOT / room / "myna").rglob
 # The core of a stream: a function of its inputs, so that a recording replays it exactly.
 SANS_IO = {
     f"myna.server.{name}"
-    for name in ("audio", "captions", "endpoint", "ogg", "outputs", "protocol", "segmenter", "session", "vad")
+    for name in ("audio", "captions", "endpoint", "ogg", "opus", "outputs", "protocol", "segmenter", "session", "vad")
 }
 WORLD = ("asyncio", "threading", "socket", "time", "datetime", "onnxruntime", "websockets", "random")
 LEARNING = ("torch", "torchaudio")

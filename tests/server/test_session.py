@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.outputs import Close, Decode, DecodeResult, Message, Output, Send
-from myna.server.protocol import CLOSE_CODES, Error, Final, Limits, ModelName, Ready
+from myna.server.protocol import CLOSE_CODES, Error, Final, Limits, ModelName, Ready, SpeechEnded
 from myna.server.session import TRANSITIONS, Session, SessionContext, State
-
 from tests.server.speech import talk
 
 UNITS = ["<blank>", "<unk>", "▁HE", "LLO", "▁WORLD"]
@@ -181,6 +181,20 @@ def test_an_odd_byte_at_the_end_is_said_and_the_rest_is_kept() -> None:
     (error,) = shell.errors()
     assert (error.code, error.fatal) == ("bad_audio", False)
     assert [m for m in shell.said if not isinstance(m, Error)] == clean.said
+
+
+def test_finalize_hears_what_the_resampler_held_back() -> None:
+    slow = np.frombuffer(SPEECH, np.int16)[: 16_000 * 3 // 2 : 2].tobytes()  # ends within the first word
+    shell = Shell().say(type="start", audio={"sample_rate": 8000}).hear(slow).say(type="finalize")
+    (ended,) = [m for m in shell.said if isinstance(m, SpeechEnded)]
+    assert (ended.time, ended.reason) == (1.5, "finalize")
+
+
+def test_audio_that_is_not_what_was_announced_closes_the_stream() -> None:
+    shell = Shell().say(type="start", audio={"encoding": "ogg_opus"}).hear(SPEECH)
+    (error,) = shell.errors()
+    assert (error.code, error.fatal) == ("bad_audio", True)
+    assert shell.closed == Close(1003, "bad_audio")
 
 
 def test_settings_can_change_in_a_stream() -> None:
