@@ -100,16 +100,15 @@ class PacketReader:
         if page.sequence != self._next_sequence:
             self._part = None
         self._next_sequence = (page.sequence + 1) & 0xFFFFFFFF
-        packet = self._part if page.flags & CONTINUED else b""  # None: its beginning is lost
-        packets, at = [], 0
+        part = self._part if page.flags & CONTINUED else b""  # None: the packet's beginning is lost
+        packets: list[bytes] = []
+        begin = end = 0
         for length in page.lacing:
-            if packet is not None:
-                packet += page.body[at : at + length]
-            at += length
+            end += length
             if length < 255:
-                packets += [packet] if packet is not None else []
-                packet = b""
-        self._part = packet if page.lacing.endswith(b"\xff") else None
+                packets += [part + page.body[begin:end]] if part is not None else []
+                part, begin = b"", end
+        self._part = part + page.body[begin:] if part is not None and page.lacing.endswith(b"\xff") else None
         if self._part and len(self._part) > MAX_PACKET_BYTES:
             raise AudioError(f"audio: an Ogg packet is longer than {MAX_PACKET_BYTES} bytes")
         return packets

@@ -65,10 +65,9 @@ class _EndlessFile:
     """What libsndfile reads: the pages so far, nothing, and the last page at the end of a very long file."""
 
     SIZE_BYTES = 1 << 40
+    TAIL = bytes(1 << 16) + write_page(Page(LAST, 1 << 60, 0, 0, b"", b""))  # where libsndfile looks for the last page
 
     def __init__(self) -> None:
-        # libsndfile looks for the last page in the last 64 KiB.
-        self._tail = bytes(1 << 16) + write_page(Page(LAST, 1 << 60, 0, 0, b"", b""))
         self._pages = bytearray()
         self._pages_at = 0
         self._position = 0
@@ -85,8 +84,8 @@ class _EndlessFile:
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill the buffer with what is there; return how many bytes that is."""
-        in_tail = self._position - (self.SIZE_BYTES - len(self._tail))
-        source, at = (self._tail, in_tail) if in_tail >= 0 else (self._pages, self._position - self._pages_at)
+        in_tail = self._position - (self.SIZE_BYTES - len(self.TAIL))
+        source, at = (self.TAIL, in_tail) if in_tail >= 0 else (self._pages, self._position - self._pages_at)
         data = source[at : at + len(buffer)]
         buffer[: len(data)] = data
         self._position += len(data)
