@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -98,12 +99,14 @@ def import_wenet(
     version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1",
     language: Annotated[str, typer.Option(help="BCP 47, such as en or zh.")] = "en",
     licence: Annotated[str, typer.Option(help="Terms of the weights, in one line.")] = "unknown",
-    card: Annotated[Path | None, typer.Option(help="Markdown that becomes MODEL_CARD.md.")] = None,
-    chunk_frames: Annotated[int, typer.Option(help="Default chunk, in encoder frames.")] = 16,
+    card: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Markdown that becomes MODEL_CARD.md.")
+    ] = None,
+    chunk_frames: Annotated[int, typer.Option(min=1, help="Default chunk, in encoder frames.")] = 16,
     chunk_choices: Annotated[
         str, typer.Option(help="Chunks that streams may ask for, in encoder frames.")
     ] = "4,8,16,24",
-    left_frames: Annotated[int, typer.Option(help="Encoder frames of left context.")] = 64,
+    left_frames: Annotated[int, typer.Option(min=1, help="Encoder frames of left context.")] = 64,
     norm_eps: Annotated[float | None, typer.Option(help="LayerNorm's; 1e-12 for models of WeNet 1.x.")] = None,
     conv_history: Annotated[
         Literal["gate", "zeros"], typer.Option(help="What the convolution hears before an utterance; gate is WeNet's.")
@@ -119,14 +122,19 @@ def import_wenet(
     from myna.models.nn.wenet import read_wenet
 
     _must_not_exist(out)
-    model, tokens = read_wenet(folder, chunk_frames, _frames(chunk_choices), left_frames, norm_eps, conv_history)
+    choices = tuple(sorted({chunk_frames, *_frames(chunk_choices)}))
+    model, tokens = read_wenet(folder, chunk_frames, choices, left_frames, norm_eps, conv_history)
+    try:
+        manifest = Manifest(
+            name=name, version=version, language=language, precision="fp32", licence=licence, spec=model.spec, sha256={}
+        )
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise typer.BadParameter(f"--{wrong['loc'][0]}: {wrong['msg']}") from None
     text = card.read_bytes() if card else f"# {name}\n\nImported from the WeNet checkpoint `{folder.name}`.\n".encode()
     with tempfile.TemporaryDirectory() as scratch:
         step = Path(scratch) / STEP
         export_step(model, step)
-        manifest = Manifest(
-            name=name, version=version, language=language, precision="fp32", licence=licence, spec=model.spec, sha256={}
-        )
         _write(out, manifest, {STEP: step, TOKENS: tokens_text(tokens), CARD: text}, precision)
 
 

@@ -1,5 +1,9 @@
 """From PyTorch to `step.onnx`: the one-chunk step with batch, features, cache and rank as dynamic axes, in float32."""
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -72,16 +76,17 @@ def export_step(model: Conformer, path: Path) -> None:
         {0: row, 2: ranks},
         {0: row},
     )
-    program = torch.onnx.export(
-        _Step(model).eval(),
-        example,
-        dynamo=True,
-        dynamic_shapes=shapes,
-        input_names=INPUTS,
-        output_names=OUTPUTS,
-        opset_version=OPSET,
-        verbose=False,
-    )
+    with _quiet():
+        program = torch.onnx.export(
+            _Step(model).eval(),
+            example,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            opset_version=OPSET,
+            verbose=False,
+        )
     assert program is not None
     graph = program.model_proto
     for initializer in graph.graph.initializer:
@@ -93,3 +98,16 @@ def export_step(model: Conformer, path: Path) -> None:
         del node.metadata_props[:]
     del graph.graph.value_info[:]
     onnx.save(graph, str(path))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's remarks on its own passes from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
