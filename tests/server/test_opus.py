@@ -143,11 +143,21 @@ def test_damaged_bytes_end_in_an_error_or_in_samples(data: st.DataObject) -> Non
         assert len(decoder.decode(bytes(stream))) <= len(VOICE)
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.binary(max_size=80), min_size=1, max_size=20), st.integers(-1, 1 << 62))
-def test_any_packets_end_in_an_error_or_in_samples(packets: list[bytes], granule: int) -> None:
-    """With right checksums, so that it is libopus that meets the garbage."""
-    data = stream_of(HEAD, TAGS, *packets) + write_page(Page(LAST, granule, 7, len(packets) + 2, b"", b""))
-    with contextlib.suppress(AudioError):
-        found = OggOpusDecoder().decode(data)
-        assert len(found) <= sum(packet_granules(packet) // 3 for packet in packets if packet)
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=80), min_size=1, max_size=20), st.integers(-1, 60_000), st.integers(0, 2_000))
+def test_any_packets_end_in_an_error_or_in_samples(packets: list[bytes], granule: int, cut: int) -> None:
+    """With right checksums, so that it is libopus that meets the garbage; and the same for any cut."""
+    *first, last = (lace(packet) for packet in packets)
+    pages = [Page(0, 960, 7, index + 2, lacing, packets[index]) for index, lacing in enumerate(first)]
+    end = Page(LAST, granule, 7, len(packets) + 1, last, packets[-1])
+    data = stream_of(HEAD, TAGS) + b"".join(map(write_page, [*pages, end]))
+    outcomes: list[list[int] | None] = []
+    for parts in ([data], [data[:cut], data[cut:]]):
+        decoder = OggOpusDecoder()
+        try:
+            outcomes.append(np.concatenate([decoder.decode(part) for part in parts]).tolist())
+        except AudioError:
+            outcomes.append(None)
+    assert outcomes[0] == outcomes[1]
+    if outcomes[0] is not None:
+        assert len(outcomes[0]) <= sum(packet_granules(packet) // 3 for packet in packets if packet)

@@ -8,6 +8,7 @@ more than is there.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,28 +116,45 @@ class _Packets:
         self._file = _EndlessFile()
         self._sound: _ForwardOnly | None = None
         self._granule = self._sequence = 0
-        self._append(FIRST, head.packet())
-        self._append(0, b"OpusTags" + bytes(8))
+        self._append(FIRST, [head.packet()])
+        self._append(0, [b"OpusTags" + bytes(8)])
 
-    def decode(self, packets: list[bytes], granules: int) -> NDArray[np.float32]:
-        """Decode packets of so many granules in all; return samples (n,) from -1 to 1. Raises AudioError."""
-        for packet in packets:
-            self._granule += packet_granules(packet)
-            self._append(0, packet)
+    def decode(self, packets: list[bytes]) -> NDArray[np.float32]:
+        """Decode one packet or more; return samples (n,) from -1 to 1. Raises AudioError."""
+        began = self._granule
+        for page in _paged(packets):
+            self._granule += sum(map(packet_granules, page))
+            self._append(0, page)
+        wanted = (self._granule - began) // GRANULES_PER_SAMPLE
         try:
             if self._sound is None:
                 self._sound = _ForwardOnly(self._file)
-            samples: NDArray[np.float32] = self._sound.read(granules // GRANULES_PER_SAMPLE, dtype="float32")
+            samples: NDArray[np.float32] = self._sound.read(wanted, dtype="float32")
         except soundfile.LibsndfileError as error:
             raise AudioError(f"audio: an Opus packet can't be decoded ({error})") from None
         self._file.forget()
-        if len(samples) != granules // GRANULES_PER_SAMPLE:
+        if len(samples) != wanted:
             raise AudioError("audio: an Opus packet holds less than it says")
         return samples
 
-    def _append(self, flags: int, packet: bytes) -> None:
-        self._file.append(write_page(Page(flags, self._granule, 0, self._sequence, lace(packet), packet)))
+    def _append(self, flags: int, packets: list[bytes]) -> None:
+        lacing, body = b"".join(map(lace, packets)), b"".join(packets)
+        self._file.append(write_page(Page(flags, self._granule, 0, self._sequence, lacing, body)))
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+
+
+def _paged(packets: list[bytes]) -> Iterator[list[bytes]]:
+    """Share packets out to pages, which hold 255 lacing values at most."""
+    page: list[bytes] = []
+    room = 255
+    for packet in packets:
+        needed = len(packet) // 255 + 1
+        if needed > room:
+            yield page
+            page, room = [], 255
+        page.append(packet)
+        room -= needed
+    yield page
 
 
 class OggOpusDecoder:
@@ -147,7 +165,7 @@ class OggOpusDecoder:
         self._packets = PacketReader()
         self._opus: _Packets | None = None
         self._tagged = False
-        self._skip = 0  # granules yet to be left out at the beginning
+        self._skip = 0  # samples yet to be left out at the beginning
         self._granule = 0  # where the last page ended
 
     @property
@@ -157,35 +175,40 @@ class OggOpusDecoder:
 
     def decode(self, data: bytes) -> NDArray[np.int16]:
         """Take bytes; return samples (n,) of the pages that are complete. Raises AudioError."""
-        parts = [self._heard(page) for page in self._pages.push(data)]
-        samples = np.concatenate([np.zeros(0, np.float32), *parts]) * np.float32(32768)
-        return np.clip(np.rint(samples), -32768, 32767).astype(np.int16)
+        packets: list[bytes] = []
+        surplus = 0
+        for page in self._pages.push(data):
+            arrived = [packet for packet in self._without_headers(self._packets.push(page)) if packet]  # empty: silence
+            surplus = self._surplus(page, sum(map(packet_granules, arrived)))
+            packets += arrived
+        if self._opus is None or not packets:
+            return np.zeros(0, np.int16)
+        samples = self._opus.decode(packets)
+        skip = min(self._skip, len(samples))
+        self._skip -= skip
+        heard = np.rint(samples[skip : len(samples) - surplus] * np.float32(32768))
+        rounded: NDArray[np.int16] = np.clip(heard, -32768, 32767).astype(np.int16)
+        return rounded
 
     def flush(self) -> NDArray[np.int16]:
         """Return nothing: samples come with their page."""
         return np.zeros(0, np.int16)
 
-    def _heard(self, page: Page) -> NDArray[np.float32]:
-        packets = self._packets.push(page)
+    def _without_headers(self, packets: list[bytes]) -> list[bytes]:
+        """Take the first two packets of the stream for what they are."""
         if packets and self._opus is None:
             head = OpusHead.parse(packets.pop(0))
-            self._opus, self._skip = _Packets(head), head.pre_skip
+            self._opus, self._skip = _Packets(head), head.pre_skip // GRANULES_PER_SAMPLE
         if packets and not self._tagged:
             if not packets.pop(0).startswith(b"OpusTags"):
                 raise AudioError("audio: the Opus stream lacks its comment header (OpusTags)")
             self._tagged = True
-        packets = [packet for packet in packets if packet]  # nothing was coded: nothing is to be heard
-        granules = sum(map(packet_granules, packets))
-        surplus = self._moved(page, granules)
-        if self._opus is None or not packets:
-            return np.zeros(0, np.float32)
-        samples = self._opus.decode(packets, granules)
-        skip = min(self._skip, granules)
-        self._skip -= skip
-        return samples[skip // GRANULES_PER_SAMPLE : max(0, len(samples) - surplus // GRANULES_PER_SAMPLE)]
+        return packets
 
-    def _moved(self, page: Page, granules: int) -> int:
-        """Note where the page ends; return by how many granules the last one says it is shorter than its packets."""
+    def _surplus(self, page: Page, granules: int) -> int:
+        """Note where the page ends; return how many samples the last page says it is shorter than its packets."""
         behind = self._granule + granules
         self._granule = page.granule if page.granule >= 0 else behind
-        return max(0, behind - self._granule) if page.flags & LAST else 0
+        if not page.flags & LAST:
+            return 0
+        return min(max(0, behind - self._granule), granules) // GRANULES_PER_SAMPLE
