@@ -1,0 +1,84 @@
+"""From fp32 to int8 or int4: the matrices of `step.onnx` in blocks along their inputs, for ONNX Runtime's MatMulNBits.
+
+w ≈ scale * (q - 2 ** (bits - 1)), one scale per block of a column. Inputs are rounded to 8 bits block by block inside
+the kernel, each row by itself, so rows stay independent of each other.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+INT8_INPUTS = 4  # MatMulNBits' accuracy_level
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How matrices are rounded."""
+
+    bits: int
+    block: int
+
+
+ROUNDING = {"int8": Rounding(8, 128), "int4": Rounding(4, 32)}
+
+
+def quantize_step(source: Path, target: Path, precision: Literal["int8", "int4"]) -> None:
+    """Write `target` from the fp32 `source`; matrices smaller than a block stay as they are."""
+    rounding = ROUNDING[precision]
+    model = onnx.load(source)
+    graph = model.graph
+    matrices = {i.name: i for i in graph.initializer if len(i.dims) == 2 and i.dims[0] >= rounding.block}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices:
+            name = node.input[1]
+            weight = numpy_helper.to_array(matrices[name])
+            q, scale = round_to_nearest(weight, rounding)
+            graph.initializer.remove(matrices[name])
+            graph.initializer.append(numpy_helper.from_array(_pack(q, rounding), name))
+            graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+            node.CopyFrom(_node(node, weight.shape, rounding))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(target))
+
+
+def round_to_nearest(weight: Floats, rounding: Rounding) -> tuple[NDArray[np.uint8], Floats]:
+    """Round a weight (inputs, outputs) to q (outputs, blocks, block) and scale (outputs, blocks).
+
+    The scale is signed: it maps the block's extreme value to the end of the range that reaches further, -2 ** (bits - 1).
+    """
+    inputs, outputs = weight.shape
+    count, half = -(-inputs // rounding.block), 1 << (rounding.bits - 1)
+    padded = np.zeros((count * rounding.block, outputs), np.float32)
+    padded[:inputs] = weight
+    blocks = padded.T.reshape(outputs, count, rounding.block)
+    extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
+    scale = np.where(extreme == 0, 1, extreme / -half).astype(np.float32)
+    q = np.clip(np.rint(blocks / scale) + half, 0, 2 * half - 1).astype(np.uint8)
+    return q, scale[..., 0]
+
+
+def _pack(q: NDArray[np.uint8], rounding: Rounding) -> NDArray[np.uint8]:
+    """Put two 4-bit numbers in a byte, the first in the low half."""
+    return q if rounding.bits == 8 else q[..., 0::2] | (q[..., 1::2] << 4)
+
+
+def _node(node: onnx.NodeProto, shape: tuple[int, ...], rounding: Rounding) -> onnx.NodeProto:
+    return helper.make_node(
+        "MatMulNBits",
+        [node.input[0], node.input[1], f"{node.input[1]}.scale"],
+        list(node.output),
+        node.name,
+        domain="com.microsoft",
+        K=shape[0],
+        N=shape[1],
+        bits=rounding.bits,
+        block_size=rounding.block,
+        accuracy_level=INT8_INPUTS,
+    )
