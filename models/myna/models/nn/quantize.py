@@ -51,7 +51,7 @@ def quantize_step(source: Path, target: Path, precision: Literal["int8", "int4"]
 def round_to_nearest(weight: Floats, rounding: Rounding) -> tuple[NDArray[np.uint8], Floats]:
     """Round a weight (inputs, outputs) to q (outputs, blocks, block) and scale (outputs, blocks).
 
-    The scale is signed: it maps the block's extreme value to the end of the range that reaches further, -2 ** (bits - 1).
+    The scale is signed: it maps the block's extreme value to the end that reaches further, -2 ** (bits - 1).
     """
     inputs, outputs = weight.shape
     count, half = -(-inputs // rounding.block), 1 << (rounding.bits - 1)
@@ -66,7 +66,7 @@ def round_to_nearest(weight: Floats, rounding: Rounding) -> tuple[NDArray[np.uin
 
 def _pack(q: NDArray[np.uint8], rounding: Rounding) -> NDArray[np.uint8]:
     """Put two 4-bit numbers in a byte, the first in the low half."""
-    return q if rounding.bits == 8 else q[..., 0::2] | (q[..., 1::2] << 4)
+    return q if rounding.bits == 8 else q[..., 0::2] | (q[..., 1::2] << np.uint8(4))
 
 
 def _node(node: onnx.NodeProto, shape: tuple[int, ...], rounding: Rounding) -> onnx.NodeProto:
