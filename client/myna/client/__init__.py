@@ -1,1 +1,7 @@
-"""Clients of the native protocol: a transcriber, a microphone, files, captions in the terminal."""
+"""The client: `Transcriber` and `AsyncTranscriber` for programs, and the commands `transcribe`, `mic` and `demo`."""
+
+from myna.client.errors import BadFile, NoMicrophone, Refused, Unreachable
+from myna.client.files import packets
+from myna.client.transcriber import AsyncTranscriber, Transcriber
+
+__all__ = ["AsyncTranscriber", "BadFile", "NoMicrophone", "Refused", "Transcriber", "Unreachable", "packets"]

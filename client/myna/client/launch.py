@@ -1,0 +1,40 @@
+"""A server for as long as a command runs, in a process of its own."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from myna.client.errors import Unreachable
+
+STOP_S = 15.0
+
+
+@contextmanager
+def server(model: str | None = None, threads: int | None = None) -> Iterator[str]:
+    """Start `myna serve` on a free port; give the URL of its streams; stop it in the end. Raises Unreachable."""
+    command = [sys.executable, "-m", "myna.server.main", "serve", "--port", "0", "--json"]
+    command += ["--model", model] if model else []
+    command += ["--threads", str(threads)] if threads else []
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        try:
+            assert process.stdout
+            line = process.stdout.readline()
+            if not line:
+                process.wait()
+                log.seek(0)
+                said = log.read().strip().splitlines()
+                raise Unreachable(f"the server did not start: {(said or ['no reason given'])[-1]}")
+            yield json.loads(line)["url"]
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdout:
+                process.stdout.close()
