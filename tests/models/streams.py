@@ -3,13 +3,13 @@
 from typing import Protocol
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from myna.models.adapter import AdapterBatch
 from myna.models.bundle import Bundle
 from myna.models.nn.conformer import Conformer, State
+from myna.models.nn.export import read_step
 from myna.models.runtime import Step
 from myna.models.spec import ModelSpec
 
@@ -55,11 +55,7 @@ class TorchRuntime:
 
 def model_of(bundle: Bundle) -> Conformer:
     """Rebuild the PyTorch model from the initialisers of the bundle's graph, which bear the parameters' names."""
-    graph = onnx.load(bundle.step_path).graph
-    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
-    model = Conformer(bundle.spec)
-    model.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in model.state_dict()})
-    return model.eval()
+    return read_step(bundle.step_path, bundle.spec)
 
 
 def whole(model: Conformer, feats: Floats, chunk_frames: int = 0, left_chunks: int = -1, offset: int = 0) -> Floats:

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+import onnx.numpy_helper
 import torch
 from torch import Tensor, nn
 
 from myna.models.adapter import AdapterBatch
+from myna.models.errors import BundleError
 from myna.models.nn.conformer import Conformer, State
+from myna.models.spec import ModelSpec
 
 OPSET = 20
 INPUTS = (
@@ -98,6 +101,18 @@ def export_step(model: Conformer, path: Path) -> None:
         del node.metadata_props[:]
     del graph.graph.value_info[:]
     onnx.save(graph, str(path))
+
+
+def read_step(path: Path, spec: ModelSpec) -> Conformer:
+    """Rebuild the model from a fp32 `step.onnx`. Raises BundleError, which names the missing initialiser."""
+    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+    model = Conformer(spec)
+    wanted = model.state_dict()
+    for name, value in wanted.items():
+        if name not in arrays or arrays[name].shape != value.shape:
+            raise BundleError(f"{path.name}: has no initialiser {name} {list(value.shape)}; is it a fp32 bundle?")
+    model.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in wanted})
+    return model.eval()
 
 
 @contextlib.contextmanager

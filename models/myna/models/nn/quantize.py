@@ -4,6 +4,7 @@ w ≈ scale * (q - 2 ** (bits - 1)), one scale per block of a column. Inputs are
 the kernel, each row by itself, so rows stay independent of each other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,30 +27,21 @@ class Rounding:
     block: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """A rounded matrix (inputs, outputs); inputs are filled up with zeros to whole blocks."""
+
+    q: NDArray[np.uint8]  # (outputs, blocks, block)
+    scale: Floats  # (outputs, blocks)
+
+
+Method = Callable[[str, Floats, Rounding], Rounded]
+
 ROUNDING = {"int8": Rounding(8, 128), "int4": Rounding(4, 32)}
 
 
-def quantize_step(source: Path, target: Path, precision: Literal["int8", "int4"]) -> None:
-    """Write `target` from the fp32 `source`; matrices smaller than a block stay as they are."""
-    rounding = ROUNDING[precision]
-    model = onnx.load(source)
-    graph = model.graph
-    matrices = {i.name: i for i in graph.initializer if len(i.dims) == 2 and i.dims[0] >= rounding.block}
-    for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in matrices:
-            name = node.input[1]
-            weight = numpy_helper.to_array(matrices[name])
-            q, scale = round_to_nearest(weight, rounding)
-            graph.initializer.remove(matrices[name])
-            graph.initializer.append(numpy_helper.from_array(_pack(q, rounding), name))
-            graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-            node.CopyFrom(_node(node, weight.shape, rounding))
-    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    onnx.save(model, str(target))
-
-
-def round_to_nearest(weight: Floats, rounding: Rounding) -> tuple[NDArray[np.uint8], Floats]:
-    """Round a weight (inputs, outputs) to q (outputs, blocks, block) and scale (outputs, blocks).
+def round_to_nearest(name: str, weight: Floats, rounding: Rounding) -> Rounded:
+    """Round a weight (inputs, outputs) as it stands.
 
     The scale is signed: it maps the block's extreme value to the end that reaches further, -2 ** (bits - 1).
     """
@@ -61,7 +53,28 @@ def round_to_nearest(weight: Floats, rounding: Rounding) -> tuple[NDArray[np.uin
     extreme = np.take_along_axis(blocks, np.abs(blocks).argmax(-1, keepdims=True), -1)
     scale = np.where(extreme == 0, 1, extreme / -half).astype(np.float32)
     q = np.clip(np.rint(blocks / scale) + half, 0, 2 * half - 1).astype(np.uint8)
-    return q, scale[..., 0]
+    return Rounded(q, scale[..., 0])
+
+
+def quantize_step(
+    source: Path, target: Path, precision: Literal["int8", "int4"], method: Method = round_to_nearest
+) -> None:
+    """Write `target` from the fp32 `source`; matrices smaller than a block stay as they are."""
+    rounding = ROUNDING[precision]
+    model = onnx.load(source)
+    graph = model.graph
+    matrices = {i.name: i for i in graph.initializer if len(i.dims) == 2 and i.dims[0] >= rounding.block}
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices:
+            name = node.input[1]
+            weight = numpy_helper.to_array(matrices[name])
+            rounded = method(name, weight, rounding)
+            graph.initializer.remove(matrices[name])
+            graph.initializer.append(numpy_helper.from_array(_pack(rounded.q, rounding), name))
+            graph.initializer.append(numpy_helper.from_array(rounded.scale, f"{name}.scale"))
+            node.CopyFrom(_node(node, weight.shape, rounding))
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, str(target))
 
 
 def _pack(q: NDArray[np.uint8], rounding: Rounding) -> NDArray[np.uint8]:
