@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from myna.models.bundle import STEP, read_bundle
@@ -88,6 +89,24 @@ def test_a_wenet_checkpoint_becomes_a_bundle_that_streams_as_wenet_does(tmp_path
     streamed = stream(Runtime(bundle), expected["feats"], 16, 64)
     assert np.abs(streamed - expected["chunk16_left4_stream"]).max() < 1e-4
     model("verify", out)
+
+
+def test_a_bundle_is_quantised(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra `adapt`")
+    wave = np.random.default_rng(0).integers(-9000, 9000, 16000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    (tmp_path / "speech.jsonl").write_text('{"audio": "a.wav"}\n{"audio": "a.wav"}\n')
+    model("quantize", TINY, tmp_path / "int8")
+    model("quantize", TINY, tmp_path / "int4", "--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
+    for precision in ("int8", "int4"):
+        assert read_bundle(tmp_path / precision).manifest.precision == precision
+        model("verify", tmp_path / precision)
+    sizes = [(folder / STEP).stat().st_size for folder in (tmp_path / "int4", TINY)]
+    assert sizes[0] < sizes[1]
+    assert "is int8 already" in refused("quantize", tmp_path / "int8", tmp_path / "again")
+    (tmp_path / "speech.jsonl").write_text('{"audio": "absent.wav"}')
+    calibrate = ("--calibrate", tmp_path / "speech.jsonl")
+    assert "line 1" in refused("quantize", TINY, tmp_path / "none", *calibrate)
 
 
 @needs_shared

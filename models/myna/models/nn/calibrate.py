@@ -3,20 +3,43 @@
 What an error costs is told by the second moments of a matrix's inputs, measured while the model hears speech.
 """
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from myna.models.errors import ImportFailed
+from myna.models.features import filterbank
 from myna.models.nn.conformer import Conformer
 from myna.models.nn.layers import Linear
 from myna.models.nn.quantize import Rounded, Rounding
+from myna.models.spec import FeatureSpec
 
 DAMPING = 0.01  # share of the mean moment, added to the diagonal
-MAX_ROWS = 1024  # of a step's inputs: the patches of the subsampling are many and alike
+MAX_ROWS = 192  # of an utterance: the patches of the subsampling are many and alike
 SHRINK = np.linspace(0.7, 1.0, 13)  # candidates for a block's scale, as shares of what reaches its extreme value
+
+
+def features_of(manifest: Path, spec: FeatureSpec, count: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the features of `count` clips, evenly spread over a manifest of JSON lines `{"audio": path}`.
+
+    Raises ImportFailed, which names the line.
+    """
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    for number in range(0, len(lines), max(1, len(lines) // count)):
+        try:
+            path = manifest.parent / json.loads(lines[number])["audio"]
+            wave, rate_hz = soundfile.read(path, dtype="int16")
+        except (ValueError, KeyError, TypeError, soundfile.SoundFileError) as error:
+            raise ImportFailed(f"{manifest}: line {number + 1}: {error!r}") from None
+        if rate_hz != spec.sample_rate_hz or wave.ndim != 1:
+            raise ImportFailed(f"{manifest}: line {number + 1}: must be mono at {spec.sample_rate_hz} Hz")
+        yield filterbank(spec).push(wave)
 
 
 def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
