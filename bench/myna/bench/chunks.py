@@ -65,11 +65,17 @@ def measure(
 ) -> dict[str, Any]:
     """Evaluate each chunk size; return the report that `--json` prints."""
     clips = read_manifest(manifest, limit)
+    progress = sys.stderr.isatty()
+    rows = [row | run(clips, model, row["chunk_ms"], threads, progress=progress) for row in costs(model, sizes_frames)]
+    return {"manifest": manifest.name, "chunks": rows, "environment": environment()}
+
+
+def costs(model: str | None, sizes_frames: list[int] | None) -> list[dict[str, Any]]:
+    """Tell what each chunk size costs in waiting and in work; all sizes of the model unless named."""
     with open_bundle(resolve_bundle(model)) as bundle:
         spec, runtime = bundle.spec, Runtime(bundle, 1)
-        sizes = sizes_frames or list(spec.chunk_choices_frames)
-        plans = [ChunkPlan.of(spec, size, 0) for size in sizes]
-        rows = [
+        plans = [ChunkPlan.of(spec, size, 0) for size in sizes_frames or spec.chunk_choices_frames]
+        return [
             {
                 "chunk_frames": plan.chunk_frames,
                 "chunk_ms": plan.chunk_frames * spec.frame_ms,
@@ -79,9 +85,6 @@ def measure(
             }
             for plan in plans
         ]
-    for row in rows:
-        row |= run(clips, model, int(row["chunk_ms"]), threads, progress=sys.stderr.isatty())
-    return {"manifest": manifest.name, "chunks": rows, "environment": environment()}
 
 
 def chunks(

@@ -57,6 +57,7 @@ class AsyncTranscriber:
         self._socket: ClientConnection | None = None
         self._up = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._repeating: asyncio.Task[None] | None = None
         self._stopping = False
         self._over = False
 
@@ -71,9 +72,11 @@ class AsyncTranscriber:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close; what was not answered by then is lost."""
-        self._reader.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._reader
+        for task in (self._reader, self._repeating):
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
         if self._socket:
             await self._socket.close()
 
@@ -102,6 +105,10 @@ class AsyncTranscriber:
 
     async def _send(self, frame: Frame) -> None:
         self._recall.add(frame)
+        await self._pump()
+
+    async def _pump(self) -> None:
+        """Send what is waiting, on whatever connection there is."""
         async with self._sending:
             while not self._over and (following := self._recall.next()) is not None:
                 await self._up.wait()
@@ -111,7 +118,8 @@ class AsyncTranscriber:
                 try:
                     await socket.send(following if isinstance(following, bytes) else encode(following))
                 except ConnectionClosed:
-                    self._up.clear()  # the reader is about to notice, and connects again
+                    if socket is self._socket:
+                        self._up.clear()  # the reader is about to notice, and connects again
                     continue
                 if socket is self._socket:
                     self._recall.sent()
@@ -157,6 +165,8 @@ class AsyncTranscriber:
         self._recall.rewind()
         self._events.put_nowait(ready)
         self._up.set()
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.create_task(self._pump())
 
     async def _connect(self) -> Ready:
         """Try until the server is there and takes the stream, or patience is over."""
