@@ -219,6 +219,19 @@ def test_shutdown_finishes_what_was_accepted() -> None:
     assert shell.closed == Close(1012, "restarting")
 
 
+def test_what_crosses_a_shutdown_is_no_error_of_the_client() -> None:
+    shell = Shell(at_once=False).say(type="start").hear(SPEECH)
+    shell.session.shutdown()
+    shell.hear(SPEECH).say(type="stop")
+    assert list(shell.errors()) == []
+    while shell.waiting:
+        request = shell.waiting.pop(0).request
+        shell.session.decoded(request.id, answer(request.frames))
+        shell.work()
+    assert [error.code for error in shell.errors()] == ["restarting"]
+    assert shell.closed == Close(1012, "restarting")
+
+
 def test_a_failed_step_ends_the_stream() -> None:
     shell = Shell(at_once=False).say(type="start").hear(SPEECH)
     shell.session.decode_failed(shell.waiting[0].request.id, "no memory")

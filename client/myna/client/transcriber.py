@@ -110,10 +110,10 @@ class AsyncTranscriber:
     async def _pump(self) -> None:
         """Send what is waiting, on whatever connection there is."""
         async with self._sending:
-            while not self._over and (following := self._recall.next()) is not None:
+            while not self._over and self._recall.next() is not None:
                 await self._up.wait()
-                socket = self._socket
-                if socket is None:
+                socket, following = self._socket, self._recall.next()  # both may have changed while it waited
+                if socket is None or following is None:
                     continue
                 try:
                     await socket.send(following if isinstance(following, bytes) else encode(following))

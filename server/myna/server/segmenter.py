@@ -81,6 +81,11 @@ class Segmenter:
         self._tried_frames = 0  # in the last provisional step, beyond the full chunks
         self._requests = 0
 
+    @property
+    def heard_samples(self) -> int:
+        """Everything received, also what does not fill a frame of the voice activity detector yet."""
+        return self.samples + len(self._tail)
+
     def push(self, samples: NDArray[np.int16]) -> list[SpeechEvent]:
         """Hear samples (n,) int16 at the model's rate."""
         self._tail = np.concatenate([self._tail, samples])
@@ -93,7 +98,7 @@ class Segmenter:
         """Close the open utterance behind everything heard so far. The stream may go on."""
         if not self._open:
             return []  # what was heard last may yet prove to be the beginning of a word
-        heard = self.samples + len(self._tail)
+        heard = self.heard_samples
         events = [*self._feed(self._tail), *self._close(heard, reason)]
         self._vad.reset(self.samples)
         return events

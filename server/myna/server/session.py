@@ -104,11 +104,12 @@ class Session:
         self._decoder: AudioDecoder | None = None
         self._segmenter: Segmenter | None = None
         self._captioner: Captioner | None = None
+        self._restarting = False
 
     @property
     def audio_samples(self) -> int:
         """Samples heard so far, at the model's rate."""
-        return self._segmenter.samples if self._segmenter else 0
+        return self._segmenter.heard_samples if self._segmenter else 0
 
     @property
     def unprocessed_samples(self) -> int:
@@ -197,14 +198,17 @@ class Session:
         if self.state is State.AWAITING_START:
             self.refuse("restarting", "the server is going down; connect again")
         elif self.state is State.STREAMING:
+            self._restarting = True
             self._enter("shutdown")
             self._stop(CLOSE_CODES["restarting"])
 
     # ------------------------------------------------------------------ what they do
 
     def _enter(self, name: str) -> bool:
-        """Move along the table; an input out of order is a fatal error."""
+        """Move along the table; an input out of order is a fatal error, but not where it crossed our going down."""
         following = TRANSITIONS.get((self.state, name))
+        if following is None and self._restarting:
+            return False
         if following is None:
             said = "before `start`" if self.state is State.AWAITING_START else "after the stream began or was stopped"
             self._error("bad_order", f"{name} {said}; send start, audio, stop in this order", fatal=True)
