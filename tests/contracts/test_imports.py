@@ -34,7 +34,8 @@ def imports(source: str) -> Iterator[tuple[str, bool]]:
     tree = ast.parse(source)
     later: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or for_types:
             later |= {id(child) for child in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -12,6 +12,7 @@ from tests.support import ROOT
 ELSEWHERE = {
     "myna.server.outputs": "data classes alone; tests/server/test_session.py",
     "myna.models.errors": "classes alone; raised in tests/models/test_bundle.py",
+    "myna.client.errors": "classes alone; raised all over tests/client",
     "myna.bench.cli": "a list of commands; tests/bench/test_chunks.py",
 }
 
