@@ -79,12 +79,10 @@ def test_wrong_usage(args: list[str], said: str) -> None:
     assert said in done.stderr
 
 
-def test_demo_starts_a_server_and_captions_the_clip(tmp_path: Path) -> None:
-    picture = tmp_path / "demo.svg"
-    done = run(demo, "--fast", "--model", str(TINY), "--svg", str(picture))
+def test_demo_starts_a_server_and_captions_the_clip() -> None:
+    done = run(demo, "--fast", "--model", str(TINY))
     assert done.exit_code == 0, done.output
     assert "myna transcribe" in done.stdout
-    assert picture.read_text(encoding="utf-8").startswith("<svg")
     found = json.loads(run(demo, "--fast", "--model", str(TINY), "--json").stdout)
     assert found["text"]
     assert found["seconds"] == pytest.approx(12.6, abs=0.1)

@@ -170,18 +170,15 @@ def demo(
     model: Model = None,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait for the clip to be spoken.")] = False,
     as_json: Json = False,
-    svg: Annotated[Path | None, typer.Option(help="Save what the terminal showed as a picture.")] = None,
 ) -> None:
     """Caption a bundled clip, streamed in real time through a server of its own."""
-    console = Console(record=svg is not None, quiet=as_json, width=100 if svg else None)
+    console = Console(quiet=as_json)
     with _service(None, None, model) as service, Captions(console) as captions:
-        console.print(f"[dim]streaming {duration_s(CLIP):.0f} s of speech, as it was spoken[/]")
+        console.print(f"[dim]streaming {duration_s(CLIP):.0f} s of speech[/]")
         audio = file_audio(CLIP, paced=not fast)
         transcript = asyncio.run(converse(service, Start(), audio, captions.show))
     if as_json:
         typer.echo(json.dumps(transcript.as_json(), ensure_ascii=False))
     console.print("[dim]now your own: `myna transcribe FILE`, `myna mic`, `myna serve`[/]")
-    if svg:
-        console.save_svg(str(svg), title="myna demo")
     if not transcript.text:
         raise typer.Exit(1)
