@@ -3,11 +3,8 @@
 import typer
 
 from myna.bench.chunks import chunks
+from myna.bench.load import load
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 app.command()(chunks)
-
-
-@app.callback()
-def _bench() -> None:
-    """Keep the command's name even while it is the only one."""
+app.command()(load)
