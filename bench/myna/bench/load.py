@@ -109,13 +109,7 @@ def process_metrics(url: str) -> dict[str, float]:
 
 
 def measure(
-    clips: list[NDArray[np.int16]],
-    start: Start,
-    streams: int,
-    seconds: float,
-    model: str | None,
-    threads: int,
-    cores: int,
+    voices: list[bytes], seconds: float, start: Start, model: str | None, threads: int, cores: int
 ) -> dict[str, Any]:
     """Start a server, load it; return the report that `--json` prints."""
     began_s = time.perf_counter()
