@@ -40,6 +40,7 @@ class ServerConfig(BaseModel):
     start_timeout_s: float = Field(10.0, gt=0, le=3600, description="from connecting to `start`")
     idle_timeout_s: float = Field(60.0, gt=0, le=86_400, description="without a frame from the client")
     send_timeout_s: float = Field(10.0, gt=0, le=3600, description="for a client to take in a message")
+    close_timeout_s: float = Field(5.0, gt=0, le=3600, description="for a client to answer a close frame")
     drain_s: float = Field(10.0, ge=0, le=3600, description="to finish what was accepted once told to stop")
     retry_after_s: float = Field(5.0, ge=0, le=3600, description="what a refused client is told to wait")
 

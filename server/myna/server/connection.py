@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 SLICE_BYTES = 1 << 14  # a large frame is heard in slices, so that other streams have their turn in between
 MAX_OUTBOX = 256  # messages that wait for a client before its input waits, too
-CLOSE_TIMEOUT_S = 5.0  # for a client to answer a close frame
 LEFT = "left"  # why a stream ended, where the client ended it
 REFUSED_BY_WEBSOCKETS = {1007: "bad_message", 1009: "too_large"}  # text that is not UTF-8; a frame over the bound
 
@@ -85,6 +84,11 @@ class Stream:
             self._metrics.closed.labels(self._reason).inc()
             self._metrics.audio.inc(seconds)
 
+    @property
+    def backlog_s(self) -> float:
+        """Seconds of speech that wait for the engine."""
+        return self._session.unprocessed_samples / self._rate_hz
+
     def shutdown(self) -> None:
         """Let the session finish what it accepted."""
         self._tell(self._session.shutdown)
@@ -122,9 +126,8 @@ class Stream:
 
     async def _room(self) -> None:
         """Wait while the stream is too far ahead of the engine, or of its own reader."""
-        bound = self._config.max_backlog_s * self._rate_hz
         while self._session.state is not State.CLOSED and (
-            self._session.unprocessed_samples > bound or self._outbox.qsize() > MAX_OUTBOX
+            self.backlog_s > self._config.max_backlog_s or self._outbox.qsize() > MAX_OUTBOX
         ):
             self._moved.clear()
             await self._moved.wait()
@@ -209,7 +212,7 @@ class Stream:
     async def _close(self, close: Close) -> None:
         self._reason = close.reason
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            async with asyncio.timeout(self._config.close_timeout_s):
                 await self._connection.close(close.code, close.reason)
         except TimeoutError:  # its buffers are full: it can't be told
             self._connection.transport.abort()

@@ -122,11 +122,12 @@ class Engine:
     def _run(self) -> None:
         while True:
             with self._changed:
-                skipped, jobs, patience_s = self._choose(perf_counter())
-                while self._running and not (skipped or jobs):
-                    self._changed.wait(patience_s)
+                while self._running:
                     skipped, jobs, patience_s = self._choose(perf_counter())
-                if not self._running:
+                    if skipped or jobs:
+                        break
+                    self._changed.wait(patience_s)
+                else:
                     return
             for job in skipped:
                 _tell(job, None)

@@ -16,6 +16,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.streams = Gauge("myna_streams", "Streams that hold a slot", registry=registry)
+        self.backlog = Gauge("myna_backlog_seconds", "Speech of all streams that waits", registry=registry)
         self.closed = Counter("myna_streams_closed", "Streams that ended", ["reason"], registry=registry)
         self.audio = Counter("myna_audio_seconds", "Audio heard", registry=registry)
         self.finals = Counter("myna_finals", "Finals sent", registry=registry)

@@ -15,7 +15,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from myna.models.bundle import open_bundle, resolve_bundle
 from myna.models.runtime import Runtime
 from myna.server.config import ServerConfig
-from myna.server.connection import CLOSE_TIMEOUT_S, Stream
+from myna.server.connection import Stream
 from myna.server.engine import Engine, EngineSettings
 from myna.server.errors import ConfigError, Overloaded
 from myna.server.http import FrontDesk
@@ -47,6 +47,7 @@ class Server:
         self.engine = Engine(Runtime(self.bundle, config.threads), _engine_settings(config), self.metrics.step)
         self._open.callback(self.engine.stop)
         self.metrics.streams.set_function(lambda: self.engine.open_slots)
+        self.metrics.backlog.set_function(lambda: sum(stream.backlog_s for stream in self.streams))
         try:
             self._listener = await self._listen()
         except OSError as error:
@@ -66,7 +67,7 @@ class Server:
         if not await self._gone(self.config.drain_s):
             for stream in list(self.streams):
                 stream.refuse("restarting", "the server is going down; connect again")
-            if not await self._gone(2 * CLOSE_TIMEOUT_S):
+            if not await self._gone(2 * self.config.close_timeout_s):
                 logger.warning("%d streams were cut off", len(self.streams))
         await asyncio.to_thread(self._open.close)
 
@@ -95,7 +96,7 @@ class Server:
             max_queue=MAX_QUEUE_FRAMES,
             ping_interval=PING_INTERVAL_S,
             ping_timeout=None,
-            close_timeout=CLOSE_TIMEOUT_S,
+            close_timeout=config.close_timeout_s,
             server_header="myna",
             logger=quiet,
         )
