@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.captions import Captioner
 from myna.server.outputs import DecodeRequest, DecodeResult, Message
 from myna.server.protocol import Endpointing, Final, Partial, SpeechEnded, SpeechStarted
-from numpy.typing import NDArray
 
 UNITS = ["<blank>", "<unk>", "▁HE", "LLO", "▁WORLD", "▁A"]
 HE, LLO, WORLD, A = 2, 3, 4, 5
