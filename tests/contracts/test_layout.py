@@ -11,6 +11,7 @@ from tests.support import ROOT
 # Modules without a test file of their own, and where they are tested instead.
 ELSEWHERE = {
     "myna.server.outputs": "data classes alone; tests/server/test_session.py",
+    "myna.server.errors": "classes alone; raised in tests/server/test_config.py, test_engine.py and test_audio.py",
     "myna.models.errors": "classes alone; raised in tests/models/test_bundle.py",
     "myna.client.errors": "classes alone; raised all over tests/client",
     "myna.bench.cli": "a list of commands; tests/bench/test_chunks.py",

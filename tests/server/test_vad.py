@@ -44,7 +44,7 @@ def test_the_pre_roll_ends_at_the_streams_beginning() -> None:
     assert spans(np.concatenate([voice(0.5), silence(1.0)]))[0][0] == 0
 
 
-@pytest.mark.parametrize("loudest", [0, 1, 5, 12])
+@pytest.mark.parametrize("loudest", [0, 1, 5, 8])
 def test_a_quiet_room_is_silence(loudest: int) -> None:
     noise = np.random.default_rng(loudest).integers(-loudest, loudest + 1, 10 * 16_000).astype(np.int16)
     assert spans(noise) == []

@@ -26,7 +26,7 @@ class ServerConfig(BaseModel):
     model: str | None = Field(None, min_length=1, description="an embedded bundle's name, or a bundle's folder or zip")
     threads: int = Field(2, ge=1, le=256, description="threads that one step of the model uses")
     max_streams: int = Field(32, ge=1, le=10_000, description="streams at a time; one more is refused as `overloaded`")
-    max_batch: int = Field(16, ge=1, le=1024, description="streams in one step of the model")
+    max_batch: int = Field(8, ge=1, le=1024, description="streams in one step of the model")
     batch_wait_ms: float = Field(5.0, ge=0, le=1000, description="a step waits at most so long for other streams")
     provisional_ms: int = Field(240, ge=0, le=10_000, description="early partials so often between chunks; 0: none")
     vad_aggressiveness: int = Field(1, ge=0, le=3, description="0 takes most sound for speech, 3 least")

@@ -25,7 +25,7 @@ from myna.server.session import Session, SessionContext, State
 
 logger = logging.getLogger(__name__)
 
-SLICE_BYTES = 1 << 14  # a large frame is heard in slices, so that other streams have their turn in between
+SLICE_BYTES = 1 << 11  # a frame is heard in slices; 2 KB of Opus can hold a minute that was silent
 MAX_OUTBOX = 256  # messages that wait for a client before its input waits, too
 LEFT = "left"  # why a stream ended, where the client ended it
 REFUSED_BY_WEBSOCKETS = {1007: "bad_message", 1009: "too_large"}  # text that is not UTF-8; a frame over the bound
@@ -69,6 +69,8 @@ class Stream:
         """Serve until the connection is closed."""
         self._log.info("opened by %s", self._connection.remote_address)
         writer = asyncio.create_task(self._write())
+        # The reader may be waiting for room in the outbox, and nobody is left who would make any.
+        writer.add_done_callback(lambda _: self._tell(self._session.receive_end))
         try:
             await self._read()
         except ConnectionClosed as closed:
@@ -77,8 +79,7 @@ class Stream:
         finally:
             self._session.receive_end()
             writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await writer
+            await asyncio.wait([writer])
             seconds = self._session.audio_samples / self._rate_hz
             self._log.info("closed after %.1f s of audio: %s", seconds, self._reason)
             self._metrics.closed.labels(self._reason).inc()
@@ -109,23 +110,28 @@ class Stream:
             except TimeoutError:
                 self._too_quiet()
                 continue
-            if isinstance(message, bytes):
-                await self._hear(message)
-            elif len(message.encode()) > self._config.max_message_bytes:
-                self.refuse("too_large", f"a message of JSON may have {self._config.max_message_bytes} bytes")
+            if isinstance(message, str):
+                self._take(message)
             else:
-                self._tell(partial(self._session.receive_text, message))
+                await self._hear(message)
+
+    def _take(self, text: str) -> None:
+        if len(text.encode()) > self._config.max_message_bytes:
+            self.refuse("too_large", f"a message of JSON may have {self._config.max_message_bytes} bytes")
+        else:
+            self._tell(partial(self._session.receive_text, text))
 
     async def _hear(self, audio: bytes) -> None:
-        for start in range(0, len(audio), SLICE_BYTES):
+        if len(audio) > self._config.max_frame_bytes:
+            self.refuse("too_large", f"a frame of audio may have {self._config.max_frame_bytes} bytes")
+            return
+        for start in range(0, max(1, len(audio)), SLICE_BYTES):  # an empty frame is one, too
             self._tell(partial(self._session.receive_audio, audio[start : start + SLICE_BYTES]))
-            await asyncio.sleep(0)
             await self._room()
-        if not audio:
-            self._tell(partial(self._session.receive_audio, audio))
 
     async def _room(self) -> None:
-        """Wait while the stream is too far ahead of the engine, or of its own reader."""
+        """Give other streams their turn; wait while this one is too far ahead of the engine, or of its own reader."""
+        await asyncio.sleep(0)
         while self._session.state is not State.CLOSED and (
             self.backlog_s > self._config.max_backlog_s or self._outbox.qsize() > MAX_OUTBOX
         ):
@@ -158,7 +164,6 @@ class Stream:
         except Exception:
             self._log.exception("the session failed")
             self._session.refuse("inference_failed", "an error of the server; this stream can't go on")
-            self._outbox.put_nowait(Close(CLOSE_CODES["inference_failed"], "inference_failed"))
         for output in self._session.outputs():
             if isinstance(output, Decode):
                 self._decode(output.request, began_s)

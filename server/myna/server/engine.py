@@ -32,7 +32,7 @@ class EngineSettings:
     """The engine's bounds."""
 
     max_streams: int = 32
-    max_batch: int = 16
+    max_batch: int = 8
     batch_wait_ms: float = 5.0
     provisional_load: float = 0.6  # share of the time that steps take; above it, provisional ones are skipped
     retry_after_s: float = 5.0

@@ -2,7 +2,6 @@
 
 import hmac
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import SecretStr
@@ -28,7 +27,7 @@ class FrontDesk:
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request; None lets the websocket handshake go on."""
-        path = urlsplit(request.path).path
+        path = request.path.partition("?")[0]
         if path == "/healthz":
             return connection.respond(HTTPStatus.OK, "ok\n")
         if path == "/readyz":
@@ -43,7 +42,7 @@ class FrontDesk:
             return connection.respond(HTTPStatus.OK, WELCOME)
         if path != PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"nothing here; the websocket is at {PATH}\n")
-        return None
+        return None if self.ready else self._readiness(connection)
 
     def _readiness(self, connection: ServerConnection) -> Response:
         if self.ready:

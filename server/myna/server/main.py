@@ -2,10 +2,11 @@
 
 import ast
 import difflib
-import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points, version
+from itertools import accumulate
 from pathlib import Path
 
 GROUP = "myna.commands"
@@ -65,12 +66,23 @@ def _overview(commands: Mapping[str, EntryPoint]) -> str:
 
 def _summary(entry: EntryPoint) -> str:
     """Read the first line of the command's docstring (else its module's) from the source, without running it."""
-    found = importlib.util.find_spec(entry.module)
-    if found is None or found.origin is None:
+    source = _source(entry.module)
+    if source is None:
         return "(not installed)"
-    tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(source).read_text(encoding="utf-8"))
     named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == entry.attr]
     return (ast.get_docstring(named[0] if named else tree) or "").partition("\n")[0]
+
+
+def _source(module: str) -> str | None:
+    """Find a module's file; `importlib.util.find_spec` would import the packages above it."""
+    found, folders = None, None
+    for name in accumulate(module.split("."), "{}.{}".format):
+        found = PathFinder.find_spec(name, folders)
+        if found is None:
+            return None
+        folders = found.submodule_search_locations
+    return found.origin if found else None
 
 
 if __name__ == "__main__":

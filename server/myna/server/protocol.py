@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 PROTOCOL = 1
 PATH = "/v1/stream"
+MAX_PLACE_CHARS = 200  # of a field's name in an error: the sender chose it
 
 Encoding = Literal["pcm_s16le", "pcm_f32le", "mulaw", "alaw", "ogg_opus"]
 Preset = Literal["assistant", "dictation", "captions"]
@@ -287,9 +288,15 @@ def _parse(adapter: TypeAdapter[Any], text: str | bytes) -> Any:
     try:
         return adapter.validate_python(value, strict=False)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "type"
-        raise BadMessage(f"{place}: {first['msg']}") from None
+        raise BadMessage(_problem(error)) from None
+
+
+def _problem(failed: ValidationError) -> str:
+    """Name the field; of alternatives that all fail, the deepest tells most."""
+    error = max(failed.errors(include_url=False, include_input=False), key=lambda e: len(e["loc"]))
+    place = ".".join(map(str, error["loc"])) or "type"
+    tags = error.get("ctx", {}).get("expected_tags")  # pydantic's own text repeats what was sent
+    return f"{place[:MAX_PLACE_CHARS]}: {f'must be one of {tags}' if tags else error['msg']}"
 
 
 def parse_client(text: str | bytes) -> Start | Finalize | Update | Correct | Stop:

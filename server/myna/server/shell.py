@@ -50,9 +50,10 @@ class Server:
         self.metrics.backlog.set_function(lambda: sum(stream.backlog_s for stream in self.streams))
         try:
             self._listener = await self._listen()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that can't be one
             self._open.close()
             raise ConfigError([_unheard(config, error)]) from None
+        self.address = _address(self._listener)
         self._desk.ready = True
         return self
 
@@ -75,12 +76,6 @@ class Server:
     def url(self) -> str:
         """Where streams connect."""
         return f"ws://{self.address}{PATH}"
-
-    @property
-    def address(self) -> str:
-        """Host and port."""
-        host, port = next(iter(self._listener.sockets)).getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def _listen(self) -> Listener:
         config = self.config
@@ -158,6 +153,7 @@ async def serve_until_told(config: ServerConfig, announce: Callable[[Server], No
         told.set()
         for number in signals:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # Python's KeyboardInterrupt would wait for every client once more
 
     async with Server(config) as server:
         for number in signals:
@@ -176,7 +172,14 @@ def _engine_settings(config: ServerConfig) -> EngineSettings:
     )
 
 
-def _unheard(config: ServerConfig, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
+def _address(listener: Listener) -> str:
+    """Host and port."""
+    host, port = next(iter(listener.sockets)).getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _unheard(config: ServerConfig, error: OSError | UnicodeError) -> str:
+    number, said = (error.errno, error.strerror) if isinstance(error, OSError) else (None, None)
+    if number == errno.EADDRINUSE:
         return f"port: {config.port} on {config.host} is taken; choose another, or 0 for a free one"
-    return f"host: can't listen on {config.host}:{config.port} ({error.strerror or error})"
+    return f"host: can't listen on {config.host}:{config.port} ({said or error})"

@@ -20,7 +20,7 @@ class VadSettings:
     trigger_window_frames: int = 6
     hangover_ms: int = 200  # no speech frame for so long ends speech
     pre_roll_ms: int = 300  # heard before the first speech frame
-    floor_dbfs: float = -65.0  # what is fainter is never speech; webrtcvad begins by taking faint noise for it
+    floor_dbfs: float = -75.0  # what is fainter is never speech; webrtcvad begins by taking faint noise for it
 
 
 class VoiceActivity:
