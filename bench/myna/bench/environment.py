@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("myna", "numpy", "onnxruntime")
+PACKAGES = ("myna", "numpy", "onnxruntime", "onnxruntime-gpu")
 
 
 def environment(*packages: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def environment(*packages: str) -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *packages)},
+        "packages": {name: found for name in (*PACKAGES, *packages) if (found := _version(name))},
     }
 
 

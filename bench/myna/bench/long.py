@@ -1,0 +1,106 @@
+"""`myna bench long`: what is lost when speech never ends: long streams against the same clips one by one.
+
+The encoder's state and its positions go on through the whole of a stream.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from myna.bench.environment import environment
+from myna.bench.evaluate import LANES, transcript
+from myna.bench.local import context_of, recognise
+from myna.bench.manifest import Clip, load_samples, read_manifest
+from myna.bench.score import compare, rates
+from myna.models.bundle import open_bundle, resolve_bundle
+from myna.models.runtime import Runtime
+from myna.server.engine import Engine, EngineSettings
+from myna.server.protocol import Endpointing, Start
+
+RATE_HZ = 16_000
+# The pauses within and between clips must not end an utterance: the encoder's state goes on from end to end.
+ONE_BREATH = Endpointing(silence_ms=10_000, max_utterance_ms=20_000, blank_ms=60_000)
+
+Stream = tuple[Clip, ...]
+
+
+def joined(clips: list[Clip], seconds: float) -> Iterator[Stream]:
+    """Gather clips, in their order, to streams of at least so many seconds; what is left over at the end is dropped."""
+    stream: list[Clip] = []
+    length_s = 0.0
+    for clip in clips:
+        stream.append(clip)
+        length_s += len(load_samples(clip.audio)) / RATE_HZ
+        if length_s >= seconds:
+            yield tuple(stream)
+            stream, length_s = [], 0.0
+
+
+def audio_of(stream: Stream) -> NDArray[np.int16]:
+    """Join the clips' samples (n,) without a pause."""
+    return np.concatenate([load_samples(clip.audio) for clip in stream])
+
+
+def measure(
+    clips: list[Clip], model: str | None, minutes: float, chunk_ms: int | None, threads: int, progress: bool
+) -> dict[str, Any]:
+    """Hear the clips joined and one by one; return the report that `--json` prints."""
+    streams = list(joined(clips, 60 * minutes))
+    if not streams:
+        raise typer.BadParameter(f"the clips make no stream of {minutes:g} minutes")
+    singles: list[Stream] = [(clip,) for stream in streams for clip in stream]
+    start = Start(partials=False, words=False, chunk_ms=chunk_ms)
+    breathless = start.model_copy(update={"endpointing": ONE_BREATH})
+    with open_bundle(resolve_bundle(model)) as bundle:
+        engine = Engine(Runtime(bundle, threads), EngineSettings(max_streams=LANES))
+        try:
+            found = {}
+            with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
+                for name, items, how in (("long", streams, breathless), ("single", singles, start)):
+                    said = recognise(items, audio_of, engine, context_of(bundle), how, LANES)
+                    heard = bar.track(said, len(items), description=name)
+                    errors = [compare(text_of(item), transcript(messages)) for item, messages in heard]
+                    found[name] = rates(errors)
+        finally:
+            engine.stop()
+        manifest = bundle.manifest
+    return {
+        "model": f"{manifest.name} {manifest.version} {manifest.precision}",
+        "minutes": minutes,
+        "chunk_ms": chunk_ms or manifest.spec.chunk_frames * manifest.spec.frame_ms,
+        **found,
+        "lost": round(found["long"]["wer"] - found["single"]["wer"], 4),
+    }
+
+
+def text_of(stream: Stream) -> str:
+    """Join the clips' texts."""
+    return " ".join(clip.text for clip in stream)
+
+
+def long(
+    manifest: Annotated[Path, typer.Argument(help="JSON lines with audio, text, and optionally corpus.")],
+    minutes: Annotated[float, typer.Option(min=0.1, help="Length of a stream, at least.")] = 10.0,
+    model: Annotated[str | None, typer.Option(help="An embedded bundle's name, or a bundle's folder or zip.")] = None,
+    chunk_ms: Annotated[int | None, typer.Option(help="Chunk size; one of the model's.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; rates are fractions.")] = False,
+) -> None:
+    """Measure error rates on long streams without pauses, beside those of the same clips one by one."""
+    found = measure(read_manifest(manifest), model, minutes, chunk_ms, threads, sys.stderr.isatty())
+    if as_json:
+        typer.echo(json.dumps(found | {"manifest": manifest.name, "environment": environment()}, indent=1))
+        return
+    console = Console()
+    for name in ("long", "single"):
+        low, high = (f"{100 * value:.1f}" for value in found[name]["wer_interval"])
+        console.print(f"{name:<8}WER {100 * found[name]['wer']:.1f} % ({low} to {high})", highlight=False)
+    console.print(f"lost    {100 * found['lost']:.1f} points", highlight=False)
