@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from myna.models.bundle import (
@@ -171,7 +172,8 @@ def _calibrated(bundle: Bundle, manifest: Path, clips: int) -> "Method":
     from myna.models.nn.export import read_step
 
     heard = features_of(manifest, bundle.spec.features, clips)
-    moments = input_moments(read_step(bundle.step_path, bundle.spec), heard)
+    shown = track(heard, "hearing speech", clips, console=Console(stderr=True), transient=True)
+    moments = input_moments(read_step(bundle.step_path, bundle.spec), shown)
     return lambda name, weight, rounding: round_with_feedback(weight, moments[name], rounding)
 
 
@@ -189,7 +191,8 @@ def _write(
 
             small, full = Path(scratch) / STEP, files[STEP]
             assert isinstance(full, Path)
-            quantize_step(full, small, precision, method or round_to_nearest)
+            with Console(stderr=True).status("rounding"):
+                quantize_step(full, small, precision, method or round_to_nearest)
             files, manifest = files | {STEP: small}, manifest.model_copy(update={"precision": precision})
         write_bundle(out, manifest, files)
     typer.echo(f"{out}: {manifest.name} {manifest.version} {precision}, {_megabytes(out)} MB")

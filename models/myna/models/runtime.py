@@ -36,8 +36,8 @@ class Runtime:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # Plans of memory are kept for each shape ever seen, and shapes differ from step to step. The arena stays: without
-        # it, every step has its pages from the system anew, which is a quarter of its time.
+        # A plan of memory would be kept for each shape ever seen, and shapes differ from step to step. The arena stays:
+        # without it, every step gets its pages from the system anew, which is a quarter of its time.
         options.enable_mem_pattern = False
         # Threads that wait for work must not eat the core that the rest of the server needs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

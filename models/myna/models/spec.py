@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 # Feature frames that one encoder frame sees, by subsampling factor: unpadded convolutions of kernel/stride
 # 3/2 3/2, 3/2 5/3 and 3/2 3/2 3/2.
@@ -63,10 +63,22 @@ class ModelSpec(BaseModel):
     )
     max_positions_frames: int = 5000
     vocabulary: int = Field(ge=2)
-    blank_id: int = 0
+    blank_id: int = Field(0, ge=0)
     chunk_frames: int = Field(ge=1, description="encoder frames of a full chunk by default")
     chunk_choices_frames: tuple[int, ...] = Field(description="chunk sizes the model was trained for")
     left_frames: int = Field(ge=1, description="encoder frames of left context kept in the attention cache, at most")
+
+    @model_validator(mode="after")
+    def _fit(self) -> "ModelSpec":
+        if self.width % self.heads:
+            raise ValueError(f"heads: {self.heads} heads do not divide a width of {self.width}")
+        if self.width % 2 and self.positions != "none":
+            raise ValueError("width: must be even for sines and cosines of positions")
+        if self.blank_id >= self.vocabulary:
+            raise ValueError(f"blank_id: must be below the vocabulary's {self.vocabulary}")
+        if min(self.chunk_choices_frames, default=0) < 1:
+            raise ValueError("chunk_choices_frames: needs a size, each 1 or more")
+        return self
 
     @property
     def window_frames(self) -> int:

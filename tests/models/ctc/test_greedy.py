@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from myna.models.ctc.greedy import Greedy
 from numpy.typing import NDArray
+
+from myna.models.ctc.greedy import Greedy
 
 VOCABULARY = 5
 

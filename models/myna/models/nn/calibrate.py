@@ -28,10 +28,11 @@ SHRINK = np.linspace(0.7, 1.0, 13)  # candidates for a block's scale, as shares 
 def features_of(manifest: Path, spec: FeatureSpec, count: int) -> Iterator[NDArray[np.float32]]:
     """Yield the features of `count` clips, evenly spread over a manifest of JSON lines `{"audio": path}`.
 
-    Raises ImportFailed, which names the line.
+    Of a shorter manifest, those of all clips. Raises ImportFailed, which names the line.
     """
     lines = manifest.read_text(encoding="utf-8").splitlines()
-    for number in range(0, len(lines), max(1, len(lines) // count)):
+    count = min(count, len(lines))
+    for number in (len(lines) * i // count for i in range(count)):
         try:
             path = manifest.parent / json.loads(lines[number])["audio"]
             wave, rate_hz = soundfile.read(path, dtype="int16")
@@ -45,7 +46,8 @@ def features_of(manifest: Path, spec: FeatureSpec, count: int) -> Iterator[NDArr
 def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
     """Sum x xᵀ over the inputs of every linear map, by the name of its weight, in the chunks that are served.
 
-    utterances: features (M, mels) each. Returns (inputs, inputs) float32 tensors.
+    utterances: features (M, mels) each. Returns (inputs, inputs) float32 tensors. Raises ImportFailed where none
+    of them is as long as a frame.
     """
     spec, moments = model.spec, dict[str, Tensor]()
     generator = torch.Generator().manual_seed(0)
@@ -55,7 +57,9 @@ def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -
             x = inputs[0].flatten(0, -2)
             if len(x) > MAX_ROWS:
                 x = x[torch.randperm(len(x), generator=generator)[:MAX_ROWS]]
-            moments[name] = moments.get(name, 0) + x.T @ x
+            if name not in moments:
+                moments[name] = x.new_zeros(x.shape[1], x.shape[1])
+            moments[name].addmm_(x.T, x)
 
         return module.register_forward_pre_hook(hook)
 
@@ -67,6 +71,8 @@ def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -
                 model(torch.from_numpy(feats)[None], torch.tensor([frames]), spec.chunk_frames, left_chunks)
     for handle in handles:
         handle.remove()
+    if not moments:
+        raise ImportFailed("calibration: there is no speech to hear; name clips as long as a word at least")
     return moments
 
 
