@@ -46,13 +46,14 @@ def test_flags_win_over_the_environment_and_that_over_the_file(file: Path) -> No
 
 @pytest.mark.parametrize("name", ServerConfig.model_fields)
 def test_every_setting_can_come_from_everywhere(file: Path, name: str) -> None:
-    text = {"host": "::1", "token": SECRET, "allow_remote": "true", "model": "x"}.get(name)
+    text = {"host": "::1", "token": SECRET, "allow_remote": "true", "model": "x", "allow_origins": "a, b"}.get(name)
     text = text or ("2048" if name.endswith("_bytes") else "2")
-    quoted = f'"{text}"' if name in ("host", "token", "model") else text
+    quoted = f'"{text}"' if name in ("host", "token", "model", "allow_origins") else text
     file.write_text(f"{name} = {quoted}\n", encoding="utf-8")
     found = load_config(file, environ={})
     assert found == load_config(environ={f"MYNA_{name.upper()}": text}) == load_config(flags={name: text}, environ={})
     assert found.model_dump().items() - ServerConfig().model_dump().items() <= {(name, getattr(found, name))}
+    assert name != "allow_origins" or found.allow_origins == ("a", "b")
 
 
 def test_settings_do_not_change() -> None:

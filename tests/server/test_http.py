@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import pytest
 from prometheus_client import CONTENT_TYPE_LATEST
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from myna.server.protocol import PATH
 from tests.server.clients import AUDIO, PATIENCE_S, Running, connecting, next_of, say, serving, until
@@ -117,3 +119,26 @@ async def test_not_ready_once_it_stops() -> None:
                 answer = await asyncio.to_thread(ask, running, "/readyz", already=early)
             assert (answer.status, answer.body) == (503, "not ready\n")
             await ending
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://example.org", 101),
+        ("http://localhost:3000", 101),
+        ("http://127.0.0.1:8765", 101),
+        ("https://example.org.evil.test", 403),
+        ("https://evil.test", 403),
+        ("http://localhost.evil.test", 403),
+        ("null", 403),
+        ("http://[", 403),
+    ],
+)
+async def test_pages_of_other_hosts_are_turned_away_unless_named(origin: str, status: int) -> None:
+    with serving(allow_origins="https://example.org, https://example.com") as running:
+        try:
+            async with connect(running.url, origin=Origin(origin)):
+                found = 101
+        except InvalidStatus as refused:
+            found = refused.response.status_code
+    assert found == status

@@ -5,13 +5,18 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from myna.server.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "MYNA_"
+
+
+def _split(value: Any) -> Any:
+    """Read a list from the environment: parts with commas between them."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class ServerConfig(BaseModel):
@@ -23,6 +28,9 @@ class ServerConfig(BaseModel):
     port: int = Field(8765, ge=0, le=65535, description="TCP port; 0 takes a free one")
     token: SecretStr | None = Field(None, min_length=8, description="what clients must show as `Authorization: Bearer`")
     allow_remote: bool = Field(False, description="listen beyond the loopback without a token")
+    allow_origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="web pages of other hosts that may open streams, such as `https://example.org`; `*`: all"
+    )
     model: str | None = Field(None, min_length=1, description="an embedded bundle's name, or a bundle's folder or zip")
     threads: int = Field(2, ge=1, le=256, description="threads that one step of the model uses")
     max_streams: int = Field(32, ge=1, le=10_000, description="streams at a time; one more is refused as `overloaded`")
@@ -46,7 +54,7 @@ class ServerConfig(BaseModel):
 
     @model_validator(mode="after")
     def _guard_remote(self) -> "ServerConfig":
-        if not (self.allow_remote or self.token or _is_loopback(self.host)):
+        if not (self.allow_remote or self.token or is_loopback(self.host)):
             raise ValueError(
                 f"host: {self.host} can be reached from outside; set a token, or allow_remote to do without"
             )
@@ -82,7 +90,8 @@ def _problem(place: tuple[int | str, ...], message: str) -> str:
     return f"{named}: {said}" if named else said
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host's name or address is this machine alone."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

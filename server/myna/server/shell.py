@@ -37,7 +37,7 @@ class Server:
         self.config = config
         self.metrics = Metrics()
         self.streams: set[Stream] = set()
-        self._desk = FrontDesk(self.metrics, config.token)
+        self._desk = FrontDesk(self.metrics, config.token, config.allow_origins)
         self._open = ExitStack()
 
     async def __aenter__(self) -> "Server":
