@@ -105,7 +105,7 @@ def test_a_bundle_is_quantised(tmp_path: Path) -> None:
     assert sizes[0] < sizes[1]
     assert "is int8 already" in refused("quantize", tmp_path / "int8", tmp_path / "again")
     (tmp_path / "speech.jsonl").write_text('{"audio": "absent.wav"}')
-    calibrate = ("--calibrate", tmp_path / "speech.jsonl")
+    calibrate = ("--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
     assert "line 1" in refused("quantize", TINY, tmp_path / "none", *calibrate)
 
 

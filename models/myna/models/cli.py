@@ -5,7 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import track
@@ -156,9 +158,11 @@ def quantize(
 ) -> None:
     """Make a smaller, faster bundle of a fp32 one. Needs the extra `adapt` (torch, onnx).
 
-    With --calibrate, errors of rounding are made up for where this speech would hear them: for int4.
+    With --calibrate, errors of rounding to 4 bits are made up for where this speech would hear them.
     """
     _must_not_exist(out)
+    if calibrate and precision != "int4":
+        raise typer.BadParameter("--calibrate is for int4; 8 bits need none")
     with open_bundle(resolve_bundle(bundle)) as opened:
         if opened.manifest.precision != "fp32":
             raise BundleError(f"{bundle}: is {opened.manifest.precision} already; quantize the fp32 bundle")
@@ -167,14 +171,21 @@ def quantize(
 
 
 def _calibrated(bundle: Bundle, manifest: Path, clips: int) -> "Method":
-    """Listen to the clips; return the rounding that makes up for its errors."""
+    """Listen to the clips; return the rounding that makes up for its errors, where it errs."""
     from myna.models.nn.calibrate import features_of, input_moments, round_with_feedback
     from myna.models.nn.export import read_step
+    from myna.models.nn.quantize import Rounded, Rounding, round_to_nearest, rounding_of
+
+    def method(name: str, weight: NDArray[np.float32], rounding: Rounding) -> Rounded:
+        if name in moments:
+            return round_with_feedback(weight, moments[name], rounding)
+        return round_to_nearest(name, weight, rounding)
 
     heard = features_of(manifest, bundle.spec.features, clips)
     shown = track(heard, "hearing speech", clips, console=Console(stderr=True), transient=True)
-    moments = input_moments(read_step(bundle.step_path, bundle.spec), shown)
-    return lambda name, weight, rounding: round_with_feedback(weight, moments[name], rounding)
+    model = read_step(bundle.step_path, bundle.spec)
+    moments = input_moments(model, shown, lambda name: rounding_of("int4", name).bits == 4)
+    return method
 
 
 def _write(

@@ -4,7 +4,7 @@ What an error costs is told by the second moments of a matrix's inputs, measured
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,10 @@ def features_of(manifest: Path, spec: FeatureSpec, count: int) -> Iterator[NDArr
         yield filterbank(spec).push(wave)
 
 
-def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -> dict[str, Tensor]:
-    """Sum x xᵀ over the inputs of every linear map, by the name of its weight, in the chunks that are served.
+def input_moments(
+    model: Conformer, utterances: Iterable[NDArray[np.float32]], wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, Tensor]:
+    """Sum x xᵀ over the inputs of the linear maps that are wanted, by their weights' names, in the chunks served.
 
     utterances: features (M, mels) each. Returns (inputs, inputs) float32 tensors. Raises ImportFailed where none
     of them is as long as a frame.
@@ -63,7 +65,8 @@ def input_moments(model: Conformer, utterances: Iterable[NDArray[np.float32]]) -
 
         return module.register_forward_pre_hook(hook)
 
-    handles = [listen(f"{n}.weight", m) for n, m in model.named_modules() if isinstance(m, Linear)]
+    maps = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, Linear)}
+    handles = [listen(name, module) for name, module in maps.items() if wanted(name)]
     with torch.no_grad():
         for feats in utterances:
             if (frames := spec.frames_ready(len(feats))) > 0:
