@@ -41,6 +41,17 @@ def test_both_heard_the_same_words() -> None:
     }
 
 
+def test_the_chunks_are_the_results() -> None:
+    section = (ROOT / "bench/README.md").read_text(encoding="utf-8").split("<!-- chunks -->")[1].split("<!-- end -->")[0]
+    found = [[part.strip() for part in line.split("|")[1:-1]] for line in section.strip().splitlines()[2:]]
+    measured = json.loads((RESULTS / "2026-11-24-chunks-fp32.json").read_text(encoding="utf-8"))["chunks"]
+    sizes = ("chunk_ms", "left_ms"), ("wait_mean_ms", "wait_max_ms")
+    assert found == [
+        [*(f"{row[key]:.0f} ms" for key in sizes[0]), cell(row), *(f"{row[key]:.0f} ms" for key in sizes[1])]
+        for row in measured
+    ]
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path: Any) -> None:
     assert re.match(r"\d{4}-\d\d-\d\d-", path.name)
