@@ -8,6 +8,6 @@ set -eu
 card="$(dirname "$0")/myna/models/pretrained/english/MODEL_CARD.md"
 # conv-history: the second convolution was learnt again with zeros before an utterance.
 myna model import-wenet "$1" "$3-fp32" --name english --version 1 --language en \
-  --licence "not covered by Myna's: trained by others on GigaSpeech; see MODEL_CARD.md" --card "$card" \
+  --licence "GigaSpeech's terms: see MODEL_CARD.md" --card "$card" \
   --chunk-frames 8 --chunk-choices 5,8,12,16 --left-frames 64 --conv-history zeros
 myna model quantize "$3-fp32" "$3" --precision int4 --calibrate "$2"

@@ -2,15 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "bench/results"
-OURS = "2026-11-24-english-480ms.json"
+OURS = "2026-11-27-english-480ms.json"
 PEER = "2026-11-24-whisper-tiny.en.json"
 
 
@@ -27,11 +27,11 @@ def cell(row: dict[str, Any]) -> str:
 
 def test_the_table_is_the_results() -> None:
     ours, peer = load(OURS)["corpora"], load(PEER)["corpora"]
-    section = README.split("<!-- accuracy -->")[1].split("<!-- end -->")[0]
-    rows = [[part.strip() for part in line.split("|")[1:-1]] for line in section.strip().splitlines()[2:]]
+    rows = table(ROOT / "README.md", "accuracy")
     found = {re.findall(r"`([\w-]+)`|\*\*(all)\*\*", row[0])[0]: row[1:] for row in rows}
-    table = {first or second: cells for (first, second), cells in found.items()}
-    assert table == {name: [str(row["utterances"]), cell(row), cell(peer[name])] for name, row in ours.items()}
+    assert {first or second: cells for (first, second), cells in found.items()} == {
+        name: [str(row["utterances"]), cell(row), cell(peer[name])] for name, row in ours.items()
+    }
 
 
 def test_both_heard_the_same_words() -> None:
@@ -41,9 +41,24 @@ def test_both_heard_the_same_words() -> None:
     }
 
 
+def table(document: Path, name: str) -> list[list[str]]:
+    """Read the rows of the table between `<!-- name -->` and `<!-- end -->`."""
+    section = document.read_text(encoding="utf-8").split(f"<!-- {name} -->")[1].split("<!-- end -->")[0]
+    return [[part.strip() for part in line.split("|")[1:-1]] for line in section.strip().splitlines()[2:]]
+
+
+def test_the_precisions_are_the_results() -> None:
+    names = {"fp32": OURS.replace(".", "-fp32."), "int8": OURS.replace(".", "-int8."), "int4": OURS}
+    rows = {precision: load(name) for precision, name in names.items()}
+    assert [[row[0], *row[2:]] for row in table(ROOT / "bench/README.md", "precision")] == [
+        [precision, cell(row), f"{100 * row['cer']:.1f}"] for precision, row in rows.items()
+    ]
+    assert all(row["model"].endswith(precision) for precision, row in rows.items())
+    assert rows["int4"]["wer"] <= 1.02 * rows["fp32"]["wer"]
+
+
 def test_the_chunks_are_the_results() -> None:
-    section = (ROOT / "bench/README.md").read_text(encoding="utf-8").split("<!-- chunks -->")[1].split("<!-- end -->")[0]
-    found = [[part.strip() for part in line.split("|")[1:-1]] for line in section.strip().splitlines()[2:]]
+    found = table(ROOT / "bench/README.md", "chunks")
     measured = json.loads((RESULTS / "2026-11-24-chunks-fp32.json").read_text(encoding="utf-8"))["chunks"]
     sizes = ("chunk_ms", "left_ms"), ("wait_mean_ms", "wait_max_ms")
     assert found == [

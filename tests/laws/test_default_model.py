@@ -83,11 +83,11 @@ def test_the_last_word_is_not_lost_when_the_audio_ends_with_it(
 @pytest.mark.skipif(not shutil.which("espeak-ng"), reason="needs espeak-ng")
 @pytest.mark.parametrize("chunk_ms", CHUNKS_MS)
 def test_a_synthetic_voice_is_understood(hearing: Hearing, tmp_path: Path, chunk_ms: int) -> None:
-    text = "the weather will be fine on monday and the children will play in the garden"
+    text = "please turn on the light in the kitchen and wake me up tomorrow morning"
     path = tmp_path / "speech.wav"
-    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "130", "-w", str(path), text], check=True)
-    heard = hearing.words(load_samples(path).tobytes(), Start(chunk_ms=chunk_ms)).split()
-    assert {"monday", "children", "play"} <= set(heard)  # robots are not what it learnt from
+    subprocess.run(["espeak-ng", "-v", "en-us+f2", "-s", "130", "-w", str(path), text], check=True)
+    heard = hearing.words(load_samples(path).tobytes(), Start(chunk_ms=chunk_ms))
+    assert wrong(text, heard) <= 0.35  # robots are not what it learnt from
 
 
 @needs_shared

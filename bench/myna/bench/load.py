@@ -28,6 +28,7 @@ from myna.client.cli import CLIP
 from myna.client.launch import server
 from myna.client.run import Service, converse, in_time
 from myna.client.transcriber import Event
+from myna.models.bundle import DEFAULT
 from myna.server.protocol import Final, Partial, Start
 
 RATE_HZ = 16_000
@@ -125,6 +126,7 @@ def measure(
         starting.__exit__(None, None, None)
     cpu_s = after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
     return {
+        "model": model or DEFAULT,
         "streams": len(voices),
         "seconds": seconds,
         "ready_s": round(ready_s, 2),
