@@ -125,6 +125,7 @@ def test_a_cached_key_is_a_key_a_value_and_a_score() -> None:
         ("positions", "rel_pos"),
         ("features", {"flavour": "nemo"}),
         ("features", {"hop_ms": 10}),
+        ("features", {"flavour": "spectrogram"}),
         ("hidden", 3),
     ],
 )
@@ -132,6 +133,12 @@ def test_wrong_fields_are_named(name: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
         spec_of(**{name: value})
     assert [error["loc"][0] for error in refused.value.errors()] == [name]
+
+
+def test_a_spectrogram_has_as_many_numbers_as_bins() -> None:
+    assert FeatureSpec(flavour="spectrogram", mels=257).fft_samples == 512
+    with pytest.raises(ValidationError, match="mels: a spectrogram of 400 samples has 257 numbers a frame"):
+        FeatureSpec(flavour="spectrogram", mels=80)
 
 
 @pytest.mark.parametrize("name", FIELDS)

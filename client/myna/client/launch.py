@@ -27,7 +27,8 @@ def server(model: str | None = None, threads: int | None = None) -> Iterator[str
                 process.wait()
                 log.seek(0)
                 said = log.read().strip().splitlines()
-                raise Unreachable(f"the server did not start: {(said or ['no reason given'])[-1]}")
+                reason = (said or ["no reason given"])[-1].removeprefix("myna: ")
+                raise Unreachable(f"the server did not start: {reason}")
             yield json.loads(line)["url"]
         finally:
             process.terminate()

@@ -10,15 +10,26 @@ WINDOW_FRAMES = {4: 7, 6: 11, 8: 15}
 
 
 class FeatureSpec(BaseModel):
-    """How samples become feature frames. `kaldi` is the only flavour so far; NeMo's joins as a second."""
+    """How samples become feature frames."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    flavour: Literal["kaldi"] = "kaldi"
+    flavour: Literal["kaldi", "log_mel", "mfcc", "spectrogram"] = Field(
+        "kaldi",
+        description="kaldi: Kaldi's log mel filterbank; log_mel: Slaney's mel bands under a Hann window (librosa, "
+        "Whisper); mfcc: Kaldi's cepstra, as many as mel bands; spectrogram: the logarithm of each bin's power",
+    )
     sample_rate_hz: int = 16000
-    mels: int = 80
+    mels: int = Field(80, description="numbers of a frame; of a spectrogram: fft_samples / 2 + 1")
     frame_length_ms: int = 25
     frame_shift_ms: int = 10
+
+    @model_validator(mode="after")
+    def _fit(self) -> "FeatureSpec":
+        bins = self.fft_samples // 2 + 1
+        if self.flavour == "spectrogram" and self.mels != bins:
+            raise ValueError(f"mels: a spectrogram of {self.frame_length_samples} samples has {bins} numbers a frame")
+        return self
 
     @property
     def frame_length_samples(self) -> int:
@@ -29,6 +40,11 @@ class FeatureSpec(BaseModel):
     def frame_shift_samples(self) -> int:
         """Samples from one feature frame to the next."""
         return self.sample_rate_hz * self.frame_shift_ms // 1000
+
+    @property
+    def fft_samples(self) -> int:
+        """Points of the Fourier transform: the next power of two."""
+        return 1 << max(1, (self.frame_length_samples - 1).bit_length())
 
 
 class ModelSpec(BaseModel):
