@@ -1,6 +1,7 @@
-"""`myna bench long`: what is lost when speech never ends: long streams against the same clips one by one.
+"""`myna bench long`: what is lost when speech goes on: long streams against the same clips one by one.
 
-The encoder's state and its positions go on through the whole of a stream.
+Clips are joined without a pause and heard twice: as served (`long`: the pauses within clips end utterances), and as one
+utterance (`unbroken`: the encoder's state and its positions go on from end to end).
 """
 
 import json
@@ -26,8 +27,8 @@ from myna.server.engine import Engine, EngineSettings
 from myna.server.protocol import Endpointing, Start
 
 RATE_HZ = 16_000
-# The pauses within and between clips must not end an utterance: the encoder's state goes on from end to end.
-ONE_BREATH = Endpointing(silence_ms=10_000, max_utterance_ms=20_000, blank_ms=60_000)
+# No pause ends an utterance; the text is still cut, the encoder's state is not.
+UNBROKEN = Endpointing(silence_ms=10_000, max_utterance_ms=20_000, blank_ms=60_000)
 
 Stream = tuple[Clip, ...]
 
@@ -58,13 +59,14 @@ def measure(
         raise typer.BadParameter(f"the clips make no stream of {minutes:g} minutes")
     singles: list[Stream] = [(clip,) for stream in streams for clip in stream]
     start = Start(partials=False, words=False, chunk_ms=chunk_ms)
-    breathless = start.model_copy(update={"endpointing": ONE_BREATH})
+    unbroken = start.model_copy(update={"endpointing": UNBROKEN})
+    ways = (("long", streams, start), ("unbroken", streams, unbroken), ("single", singles, start))
     with open_bundle(resolve_bundle(model)) as bundle:
         engine = Engine(Runtime(bundle, threads), EngineSettings(max_streams=LANES))
         try:
             found = {}
             with Progress(console=Console(stderr=True), transient=True, disable=not progress) as bar:
-                for name, items, how in (("long", streams, breathless), ("single", singles, start)):
+                for name, items, how in ways:
                     said = recognise(items, audio_of, engine, context_of(bundle), how, LANES)
                     heard = bar.track(said, len(items), description=name)
                     errors = [compare(text_of(item), transcript(messages)) for item, messages in heard]
@@ -77,7 +79,7 @@ def measure(
         "minutes": minutes,
         "chunk_ms": chunk_ms or manifest.spec.chunk_frames * manifest.spec.frame_ms,
         **found,
-        "lost": round(found["long"]["wer"] - found["single"]["wer"], 4),
+        "lost": {name: round(found[name]["wer"] - found["single"]["wer"], 4) for name in ("long", "unbroken")},
     }
 
 
@@ -100,7 +102,7 @@ def long(
         typer.echo(json.dumps(found | {"manifest": manifest.name, "environment": environment()}, indent=1))
         return
     console = Console()
-    for name in ("long", "single"):
+    for name in ("long", "unbroken", "single"):
         low, high = (f"{100 * value:.1f}" for value in found[name]["wer_interval"])
-        console.print(f"{name:<8}WER {100 * found[name]['wer']:.1f} % ({low} to {high})", highlight=False)
-    console.print(f"lost    {100 * found['lost']:.1f} points", highlight=False)
+        lost = f", {100 * found['lost'][name]:+.1f} points" if name in found["lost"] else ""
+        console.print(f"{name:<10}WER {100 * found[name]['wer']:.1f} % ({low} to {high}){lost}", highlight=False)

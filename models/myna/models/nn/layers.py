@@ -5,6 +5,7 @@ the parameter's name and needs no transposing.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the last axis."""
+        if torch.is_autocast_enabled(x.device.type):
+            return F.linear(x, self.weight.t(), self.bias)  # one that adds the bias in the lower precision, too
         y = x @ self.weight
         return y if self.bias is None else y + self.bias
 
@@ -39,6 +42,37 @@ class Affine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift the last axis."""
         return x * self.weight + self.bias
+
+
+class DepthwiseTaps(torch.autograd.Function):
+    """A depthwise convolution as a sum over its taps: on CPUs several times faster to train than `conv1d`.
+
+    heard (B, T + kernel - 1, width), weight (kernel, width), bias (width) -> (B, T, width), all of one type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, heard: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolve."""
+        frames = heard.shape[1] - len(weight) + 1
+        y = torch.addcmul(bias, heard[:, :frames], weight[0])
+        for i in range(1, len(weight)):
+            y.addcmul_(heard[:, i : i + frames], weight[i])
+        ctx.save_for_backward(heard, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return the slopes of those that need one."""
+        heard, weight = ctx.saved_tensors
+        frames, needed = slope.shape[1], ctx.needs_input_grad
+        of_heard = torch.zeros_like(heard) if needed[0] else None
+        of_weight = torch.empty_like(weight) if needed[1] else None
+        for i in range(len(weight)):
+            if of_heard is not None:
+                of_heard[:, i : i + frames].addcmul_(slope, weight[i])
+            if of_weight is not None:
+                of_weight[i] = (slope * heard[:, i : i + frames]).sum((0, 1))
+        return of_heard, of_weight, slope.sum((0, 1)) if needed[2] else None
 
 
 class Adapters:
@@ -169,9 +203,18 @@ class Convolution(Part):
             silence = F.glu(self.expand.bias, -1)
             new = new - silence
             bias = bias + silence * self.depthwise.weight.sum((1, 2))
-        heard = torch.cat([cache, new], 1).transpose(1, 2)
-        y = F.conv1d(heard, self.depthwise.weight, bias, groups=len(bias)).transpose(1, 2)
+        y = self._convolved(torch.cat([cache, new], 1), bias)
         return self.mapped("reduce", F.silu(self.inner_norm(y)), adapters), new
+
+    def _convolved(self, heard: Tensor, bias: Tensor) -> Tensor:
+        """Convolve (B, T + kernel - 1, width) -> (B, T, width)."""
+        weight = self.depthwise.weight
+        if self.training and heard.device.type == "cpu":
+            y: Tensor = DepthwiseTaps.apply(  # type: ignore[no-untyped-call]
+                heard.to(weight.dtype), weight[:, 0].t().contiguous(), bias
+            )
+            return y
+        return F.conv1d(heard.transpose(1, 2), weight, bias, groups=len(bias)).transpose(1, 2)
 
 
 class Block(nn.Module):
