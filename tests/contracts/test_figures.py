@@ -57,6 +57,13 @@ def test_the_precisions_are_the_results() -> None:
     assert rows["int4"]["wer"] <= 1.02 * rows["fp32"]["wer"]
 
 
+def test_the_long_streams_are_the_results() -> None:
+    measured = json.loads((RESULTS / "2026-11-27-long.json").read_text(encoding="utf-8"))
+    lost = {"single": ""} | {name: f"{100 * points:+.1f}" for name, points in measured["lost"].items()}
+    found = {row[0].split("`")[1]: row[1:] for row in table(ROOT / "bench/README.md", "long")}
+    assert found == {name: [f"{100 * measured[name]['wer']:.1f}", points] for name, points in lost.items()}
+
+
 def test_the_chunks_are_the_results() -> None:
     found = table(ROOT / "bench/README.md", "chunks")
     measured = json.loads((RESULTS / "2026-11-24-chunks-fp32.json").read_text(encoding="utf-8"))["chunks"]
