@@ -92,7 +92,43 @@ def test_a_patch_convolution_is_a_convolution(kernel: int, stride: int) -> None:
     torch.nn.init.normal_(convolution.project.get_parameter("bias"))
     weight = convolution.project.weight.view(kernel, kernel, 3, 4).permute(3, 2, 0, 1)
     expected = F.conv2d(x.permute(0, 3, 1, 2), weight, convolution.project.bias, stride).relu().permute(0, 2, 3, 1)
-    assert close(convolution(x), expected, 1e-5)
+    assert close(convolution.train()(x), expected, 1e-5)
+    assert close(convolution.eval()(x), expected, 1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(SPECS, st.integers(1, 25), st.integers(0, 9))
+def test_training_hears_what_serving_does(spec: ModelSpec, frames: int, chunk: int) -> None:
+    model, feats = model_of(spec), heard(spec, frames)
+    served = model(feats, torch.tensor([frames]), chunk, 1)
+    trained = model.train()(feats, torch.tensor([frames]), chunk, 1)
+    model.eval()
+    assert close(trained, served)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_half_precision_is_near(positions: str) -> None:
+    model = tiny_model(small_spec(positions=positions)).train()
+    feats, frames = heard(model.spec, 20, rows=2).float(), torch.tensor([20, 13])
+    expected = model(feats, frames, 4, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = model.heard(feats, frames, 4, 1)[-1]
+        near = model.logits(whole).float().log_softmax(-1)
+    assert whole.dtype == torch.float32
+    assert (near - expected).abs().max() < 0.3
+
+
+@settings(max_examples=10, deadline=None)
+@given(SPECS, st.integers(1, 9))
+def test_adapters_and_taps_are_those_of_the_step(spec: ModelSpec, frames: int) -> None:
+    model, feats, zeros = model_of(spec), heard(spec, frames), AdapterBatch.zeros(spec, 1, 3)
+    torch.manual_seed(0)
+    bend = tuple(0.1 * torch.randn(a.shape, dtype=torch.float64) for a in (zeros.down, zeros.up, zeros.shift))
+    step = model.step(feats, torch.tensor([frames]), fresh(model), bend)
+    first, last = model.heard(feats, torch.tensor([frames]), adapters=bend, taps=[0])
+    assert close(first, step.activations[:, 1])
+    assert close(last, step.activations[:, 2])
+    assert close(F.log_softmax(model.logits(last), -1), step.log_probs)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join(map(str, kind.values())))

@@ -199,6 +199,35 @@ def test_a_convolution_is_one_of_the_padded_whole(
     assert same(torch.cat(said, 1), padded_whole(part, x, spec))
 
 
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 7))
+def test_taps_are_a_depthwise_convolution(frames: int, kernel: int) -> None:
+    """And its slopes are those that PyTorch finds."""
+    heard, weight, bias = noise(ROWS, frames + kernel - 1, 8), noise(kernel, 8, seed=1), noise(8, seed=2)
+    parts = tuple(part.requires_grad_() for part in (heard, weight, bias))
+    expected = F.conv1d(heard.transpose(1, 2), weight.t()[:, None], bias, groups=8).transpose(1, 2)
+    assert same(layers.DepthwiseTaps.apply(*parts), expected)  # type: ignore[no-untyped-call]
+    assert torch.autograd.gradcheck(layers.DepthwiseTaps.apply, parts)
+
+
+def test_training_and_serving_convolve_alike() -> None:
+    part, x = shaken(layers.Convolution(small_spec())), noise(ROWS, 5, 8)
+    cache = noise(ROWS, 2, 8, seed=1)
+    served, trained = part.eval()(x, cache, None), part.train()(x, cache, None)
+    assert all(map(same, served, trained))
+
+
+def test_half_precision_is_near() -> None:
+    """Of matrix products alone: what is added up from block to block stays in float32."""
+    torch.manual_seed(0)
+    part, x = layers.Linear(64, 32), torch.randn(ROWS, 5, 64)
+    torch.nn.init.normal_(part.get_parameter("bias"))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = part(x)
+    assert y.dtype == torch.bfloat16
+    assert (y - part(x)).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("macaron", [True, False])
 def test_a_block_is_its_parts(macaron: bool) -> None:
     """Feed-forwards count half where there are two."""
