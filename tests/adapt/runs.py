@@ -13,12 +13,12 @@ from torch import Tensor
 
 from myna.adapt.augment import Augmenter
 from myna.adapt.feed import Feed
-from myna.adapt.judge import choose
 from myna.adapt.ranks import Ranks
 from myna.adapt.recipe import Recipe
 from myna.adapt.speech import Speech
 from myna.adapt.start import begin, read_portions
 from myna.adapt.train import Held, Trainer
+from myna.adapt.validate import choose
 from tests.adapt.made import write
 from tests.support import TINY
 

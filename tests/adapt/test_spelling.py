@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the extra `adapt`")
 
-from myna.adapt.spelling import BIAS_SHARE, UNIT_COST, Spelling  # noqa: E402
+from myna.adapt.spelling import BIAS_SHARE, UNIT_COST, spelling_of  # noqa: E402
 from myna.models.tokens import TokenTable  # noqa: E402
 
 UNITS = ["<blank>", "<unk>", "▁", "▁a", "▁ab", "▁B", "a", "b", "AB", "bb", "一", "ba"]
@@ -27,7 +27,10 @@ def splits(word: str) -> Iterator[list[str]]:
 
 @given(st.text("ab", min_size=1, max_size=7), BIASES)
 def test_no_split_is_likelier(word: str, bias: list[float]) -> None:
-    spelling, ids = Spelling(UNITS, 0, torch.tensor(bias)), {unit.lower(): i for i, unit in enumerate(UNITS)}
+    spelling, ids = (
+        spelling_of(TokenTable(UNITS), torch.tensor(bias)),
+        {unit.lower(): i for i, unit in enumerate(UNITS)},
+    )
     mean = sum(bias) / len(bias)
 
     def cost(parts: list[str]) -> float:
@@ -42,7 +45,7 @@ def test_no_split_is_likelier(word: str, bias: list[float]) -> None:
 
 @given(st.lists(st.sampled_from(["ab", "bab", "一", "abba"]), max_size=4))
 def test_equal_units_are_as_few_as_can_be(words: list[str]) -> None:
-    spelt, fewest = Spelling(UNITS, 0, torch.zeros(len(UNITS))).encode(" ".join(words)), TokenTable(UNITS)
+    spelt, fewest = spelling_of(TokenTable(UNITS), torch.zeros(len(UNITS))).encode(" ".join(words)), TokenTable(UNITS)
     expected = fewest.encode(" ".join(words))
     assert spelt is not None
     assert expected is not None
@@ -50,7 +53,7 @@ def test_equal_units_are_as_few_as_can_be(words: list[str]) -> None:
 
 
 def test_what_can_t_be_spelt() -> None:
-    spelling = Spelling(UNITS, 0, torch.zeros(len(UNITS)))
+    spelling = spelling_of(TokenTable(UNITS), torch.zeros(len(UNITS)))
     assert spelling.encode("ab c") is None
     assert spelling.encode("<unk>") is None
     assert spelling.encode("") == []

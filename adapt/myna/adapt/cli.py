@@ -60,7 +60,7 @@ def _read(path: Path, minutes: float | None) -> Recipe:
 
 
 def _do(recipe: Recipe, out: Path, resume: bool, dry_run: bool, as_json: bool, fold: int) -> None:
-    from myna.adapt.session import follow, plan
+    from myna.adapt.follow import follow, plan
 
     if dry_run:
         planned = asdict(plan(recipe, out, fold))

@@ -92,6 +92,10 @@ class Speech:
         scaled: NDArray[np.int16] = np.rint(wave * np.float32(PEAK / peak)).astype(np.int16)
         return scaled
 
+    def length_samples(self, index: int) -> int:
+        """Count an utterance's samples."""
+        return len(self._items[index].wave)
+
     def ids(self, index: int) -> tuple[int, ...]:
         """Return an utterance's token ids."""
         return self._items[index].ids

@@ -14,7 +14,7 @@ from myna.adapt.frontend import batch_features
 from myna.adapt.recipe import ModelSettings, RecipeError
 from myna.adapt.settings import DataSettings
 from myna.adapt.speech import Speech
-from myna.adapt.spelling import Spelling
+from myna.adapt.spelling import spelling_of
 from myna.models.bundle import CARD, STEP, TOKENS, Manifest, open_bundle, resolve_bundle, tokens_text, write_bundle
 from myna.models.nn.conformer import Conformer
 from myna.models.nn.export import export_step, read_step
@@ -96,7 +96,12 @@ def _of_wenet(settings: ModelSettings) -> Start:
     read, tokens = read_wenet(folder, **{name: wanted[name] for name in names if name in wanted})
     model = _again(read, settings)
     manifest = Manifest(name="imported", version="1", precision="fp32", licence="unknown", spec=model.spec, sha256={})
-    return Start(model, _spelling(tokens, model), manifest, f"Imported from the WeNet checkpoint `{folder.name}`.\n")
+    return Start(
+        model,
+        spelling_of(tokens, model.head.get_parameter("bias")),
+        manifest,
+        f"Imported from the WeNet checkpoint `{folder.name}`.\n",
+    )
 
 
 def _of_bundle(settings: ModelSettings) -> Start:
@@ -109,11 +114,7 @@ def _of_bundle(settings: ModelSettings) -> Start:
             )
         model = _again(read_step(bundle.step_path, manifest.spec), settings)
         card = (bundle.path / CARD).read_text(encoding="utf-8") if (bundle.path / CARD).is_file() else ""
-        return Start(model, _spelling(bundle.tokens, model), manifest, card)
-
-
-def _spelling(tokens: TokenTable, model: Conformer) -> TokenTable:
-    return Spelling(tokens.units, tokens.blank_id, model.head.get_parameter("bias"))
+        return Start(model, spelling_of(bundle.tokens, model.head.get_parameter("bias")), manifest, card)
 
 
 def _again(read: Conformer, settings: ModelSettings) -> Conformer:

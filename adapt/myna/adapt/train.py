@@ -17,7 +17,6 @@ from torch import Tensor
 
 from myna.adapt.checkpoint import Checkpoint, read_checkpoint, remove_but, write_checkpoint, write_weights
 from myna.adapt.feed import Batch, Feed, Place, ahead
-from myna.adapt.judge import Score, word_errors
 from myna.adapt.loss import Objective
 from myna.adapt.progress import Progress, Row
 from myna.adapt.ranks import Ranks
@@ -25,6 +24,7 @@ from myna.adapt.recipe import Recipe
 from myna.adapt.schedule import rate_factor
 from myna.adapt.speech import Speech
 from myna.adapt.trainable import Trainable, clip, make_optimiser, set_rates
+from myna.adapt.validate import Score, word_errors
 from myna.models.errors import MynaError
 from myna.models.nn.conformer import Conformer
 from myna.models.tokens import TokenTable

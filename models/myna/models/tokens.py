@@ -18,11 +18,13 @@ def is_unspaced(character: str) -> bool:
 class TokenTable:
     """Units by id. `<…>` units are silent; `▁` stands before a word; text comes out in lower case."""
 
-    def __init__(self, units: Sequence[str], blank_id: int = 0) -> None:
+    def __init__(self, units: Sequence[str], blank_id: int = 0, costs: Sequence[float] | None = None) -> None:
+        """Take units, and what each costs to spell with: above 0, all alike if left out."""
         self.units = tuple(units)
         self.blank_id = blank_id
         self._silent = frozenset(i for i, u in enumerate(units) if u.startswith("<") and u.endswith(">"))
-        self._ids = {unit.lower(): i for i, unit in reversed(list(enumerate(units))) if i not in self._silent}
+        priced = sorted(zip(costs or [1.0] * len(units), range(len(units)), strict=True), reverse=True)
+        self._priced = {units[i].lower(): (cost, i) for cost, i in priced if i not in self._silent}  # the cheapest
         self._longest = max(map(len, units), default=1)
 
     def text(self, ids: Sequence[int]) -> str:
@@ -36,7 +38,7 @@ class TokenTable:
         return unit.startswith(BOUNDARY) or (token_id not in self._silent and is_unspaced(unit[0]))
 
     def encode(self, text: str) -> list[int] | None:
-        """Spell text in as few units as can be, or None where they can't."""
+        """Spell text as cheaply as can be, so in the fewest units where all cost alike; None where it can't be."""
         ids: list[int] = []
         for word in text.lower().split():
             spelt = self._spell(word)
@@ -47,17 +49,17 @@ class TokenTable:
 
     def _spell(self, word: str) -> list[int] | None:
         marked = word if is_unspaced(word[0]) else BOUNDARY + word
-        best: list[list[int] | None] = [[], *[None] * len(marked)]
+        best: list[tuple[float, list[int]] | None] = [(0.0, []), *[None] * len(marked)]
         for start in range(len(marked)):
             before = best[start]
             if before is None:
                 continue
             for end in range(start + 1, min(len(marked), start + self._longest) + 1):
-                unit = self._ids.get(marked[start:end])
-                there = best[end]
-                if unit is not None and (there is None or len(before) + 1 < len(there)):
-                    best[end] = [*before, unit]
-        return best[-1]
+                priced, there = self._priced.get(marked[start:end]), best[end]
+                if priced is not None and (there is None or before[0] + priced[0] < there[0]):
+                    best[end] = (before[0] + priced[0], [*before[1], priced[1]])
+        last = best[-1]
+        return None if last is None else last[1]
 
 
 def read_units(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the tests of PyTorch parts share."""
+"""What tests of PyTorch share."""
 
 from collections.abc import Iterator
 

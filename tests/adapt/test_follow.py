@@ -8,8 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `adapt`")
 
-from myna.adapt import session
-from myna.adapt.session import follow, plan
+from myna.adapt.follow import follow, plan
 from myna.adapt.start import Start
 from myna.adapt.train import Trainer, TrainingError
 from myna.models.bundle import tokens_text
@@ -28,7 +27,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def note(out: Path, start: Start, told: str) -> None:
         cards.append(told)
 
-    monkeypatch.setattr(session, "write_result", note)
+    monkeypatch.setattr("myna.adapt.follow.write_result", note)
     return cards
 
 

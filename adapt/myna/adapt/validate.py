@@ -7,6 +7,7 @@ import jiwer
 import numpy as np
 import torch
 
+from myna.adapt.decode import RATE_HZ
 from myna.adapt.deltas import Deltas
 from myna.adapt.frontend import batch_features
 from myna.adapt.speech import Speech
@@ -73,8 +74,8 @@ def apart(text: str) -> str:
 
 def _batches(speech: Speech, indices: Sequence[int]) -> Iterator[list[int]]:
     """Put like lengths together, up to BATCH_S with padding."""
-    lengths = {i: len(speech.samples(i)) for i in indices}
-    most, group = int(BATCH_S * 16_000), list[int]()
+    lengths = {i: speech.length_samples(i) for i in indices}
+    most, group = int(BATCH_S * RATE_HZ), list[int]()
     for index in sorted(indices, key=lambda i: (lengths[i], i)):
         if group and (len(group) + 1) * lengths[index] > most:
             yield group

@@ -16,7 +16,6 @@ from rich.console import Console
 from myna.adapt.augment import Augmenter
 from myna.adapt.checkpoint import average_weights
 from myna.adapt.feed import Feed
-from myna.adapt.judge import choose
 from myna.adapt.progress import Progress
 from myna.adapt.ranks import Ranks, open_ranks
 from myna.adapt.recipe import Recipe
@@ -24,6 +23,7 @@ from myna.adapt.speech import Speech
 from myna.adapt.start import Portions, Start, begin, fit_normalisation, read_portions, write_result, write_utterances
 from myna.adapt.train import CHECKPOINT, Held, Trainer, TrainingError
 from myna.adapt.trainable import Trainable
+from myna.adapt.validate import choose
 
 LONGEST_VALID_S = 35.0  # validation hears longer utterances than training does
 

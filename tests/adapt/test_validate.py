@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `adapt`")
 
 from myna.adapt.data import Utterance  # noqa: E402
-from myna.adapt.judge import Score, apart, choose, word_errors  # noqa: E402
 from myna.adapt.settings import DataSettings, Source  # noqa: E402
 from myna.adapt.speech import Speech  # noqa: E402
+from myna.adapt.validate import Score, apart, choose, word_errors  # noqa: E402
 from myna.models.bundle import read_bundle  # noqa: E402
 from myna.models.ctc.greedy import Greedy  # noqa: E402
 from myna.models.features import filterbank  # noqa: E402
