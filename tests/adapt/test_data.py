@@ -51,6 +51,16 @@ def test_manifest(tmp_path: Path) -> None:
     assert {u.corpus for u in read_source(source.model_copy(update={"corpus": "mine"}))} == {"mine"}
 
 
+def test_weights_by_corpus(tmp_path: Path) -> None:
+    path = written(
+        tmp_path / "train.jsonl",
+        '{"audio": "a.wav", "text": "One", "corpus": "x"}',
+        '{"audio": "b.wav", "text": "Two", "corpus": "y"}',
+    )
+    source = Source(kind="manifest", path=path, weight=2, weights={"y": 1.5})
+    assert [u.weight for u in read_source(source)] == [2.0, 3.0]
+
+
 def test_manifest_with_other_fields(tmp_path: Path) -> None:
     path = written(tmp_path / "n.json", '{"audio_filepath": "a.wav", "sentence": "One", "who": "s"}')
     source = Source(

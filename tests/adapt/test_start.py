@@ -11,8 +11,9 @@ from myna.adapt.recipe import ModelSettings, RecipeError  # noqa: E402
 from myna.adapt.settings import DataSettings, Source  # noqa: E402
 from myna.adapt.speech import Speech  # noqa: E402
 from myna.adapt.start import begin, fit_normalisation, read_portions, write_utterances  # noqa: E402
-from myna.models.bundle import read_bundle, resolve_bundle, tokens_text  # noqa: E402
+from myna.models.bundle import read_bundle, tokens_text, write_bundle  # noqa: E402
 from myna.models.features import filterbank  # noqa: E402
+from myna.models.nn.quantize import quantize_step  # noqa: E402
 from tests.adapt import runs  # noqa: E402
 from tests.adapt.made import LETTERS  # noqa: E402
 from tests.models.streams import model_of  # noqa: E402
@@ -73,11 +74,17 @@ def test_what_is_wrong_is_named(values: dict[str, Any], said: str) -> None:
         begin(settings(**values), 0)
 
 
-def test_rounded_weights_are_refused() -> None:
-    if read_bundle(resolve_bundle("english"), verify=False).manifest.precision == "fp32":
-        pytest.skip("the embedded bundle is not rounded")
-    with pytest.raises(RecipeError, match="name a fp32 bundle"):
-        begin(settings(init="english"), 0)
+def test_rounded_weights_are_a_start(tmp_path: Path) -> None:
+    before = read_bundle(TINY)
+    quantize_step(before.step_path, tmp_path / "step.onnx", "int4")
+    manifest = before.manifest.model_copy(update={"precision": "int4"})
+    files: dict[str, bytes | Path] = {"step.onnx": tmp_path / "step.onnx", "tokens.txt": TINY / "tokens.txt"}
+    write_bundle(tmp_path / "small", manifest, files | {"MODEL_CARD.md": b"small"})
+    start = begin(settings(init=str(tmp_path / "small")), 0)
+    assert start.manifest.precision == "fp32"  # of what comes out
+    full = begin(settings(), 0).model.state_dict()
+    for name, value in start.model.state_dict().items():
+        assert torch.allclose(value, full[name], atol=0.13 * float(full[name].abs().max()))
 
 
 def test_normalisation_is_that_of_the_speech(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class DataError(MynaError):
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One recording and what is said in it; `speaker` is empty where unknown, `weight` its source's."""
+    """One recording and what is said in it; `speaker` is empty where unknown, `weight` how often an epoch holds it."""
 
     audio: Path
     text: str
@@ -110,7 +110,8 @@ def _librispeech(source: Source) -> Iterator[Utterance]:
             if name not in names:
                 raise DataError(f"{path}: line {number}: there is no audio {name} beside it (.flac, .wav, ...)")
             speaker = name.partition("-")[0]
-            yield Utterance(names[name], clean(text), speaker, source.corpus or source.path.name, source.weight)
+            corpus = source.corpus or source.path.name
+            yield Utterance(names[name], clean(text), speaker, corpus, source.weight_of(corpus))
 
 
 def _utterance(source: Source, place: str, row: dict[str, Any], folder: Path) -> Utterance:
@@ -125,8 +126,8 @@ def _utterance(source: Source, place: str, row: dict[str, Any], folder: Path) ->
         if not isinstance(value, str) or (name == "audio_column" and not value):
             raise DataError(f"{place}: {column}: must be a string; set {name} if another field holds it")
         values.append(value)
-    corpus = source.corpus or row.get("corpus") or source.path.stem
-    return Utterance(folder / values[0], clean(values[1]), values[2], str(corpus), source.weight)
+    corpus = str(source.corpus or row.get("corpus") or source.path.stem)
+    return Utterance(folder / values[0], clean(values[1]), values[2], corpus, source.weight_of(corpus))
 
 
 def split(

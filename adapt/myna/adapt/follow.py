@@ -1,10 +1,11 @@
 """A run from recipe to bundle: read, decode, train, average, write."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,7 @@ from myna.adapt.train import CHECKPOINT, Held, Trainer, TrainingError
 from myna.adapt.trainable import Trainable
 from myna.adapt.validate import choose
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 LONGEST_VALID_S = 35.0  # validation hears longer utterances than training does
 
 
@@ -51,6 +53,7 @@ def follow(recipe: Recipe, out: Path, resume: bool = True, fold: int = 0, consol
     once the checkpoint is written.
     """
     torch.set_num_threads(recipe.run.threads or os.cpu_count() or 1)
+    _keep_memory()
     with open_ranks(recipe.run.device) as (ranks, device), _asked_to_stop() as asked:
         start, portions = begin(recipe.model, recipe.run.seed), read_portions(recipe.data, recipe.run.seed, fold)
         speech, held = _decoded(recipe, start, portions, out, ranks)
@@ -67,6 +70,14 @@ def follow(recipe: Recipe, out: Path, resume: bool = True, fold: int = 0, consol
                 write_utterances(out / "test.jsonl", portions.test)
         ended = trainer.run()
         return _finished(trainer, start, out, ended, speech.dropped, ranks)
+
+
+def _keep_memory() -> None:
+    """Have glibc, if that is what there is, reuse freed memory: page faults cost a CPU step a fifth of its time."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _decoded(recipe: Recipe, start: Start, portions: Portions, out: Path, ranks: Ranks) -> tuple[Speech, Held]:
@@ -106,6 +117,8 @@ def _finished(trainer: Trainer, start: Start, out: Path, ended: str, dropped: di
         trainer.load(average_weights(chosen))
         if trainer.deltas is not None:
             trainer.deltas.fold(start.model)
+        if trainer.rounder is not None:
+            trainer.rounder.round()
         if trainer.progress is not None:
             trainer.progress.say("writing the bundle")
             trainer.progress.close()
@@ -165,7 +178,7 @@ def plan(recipe: Recipe, out: Path, fold: int = 0) -> Plan:
     )
 
 
-@contextmanager
+@contextlib.contextmanager
 def _asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Turn SIGINT and SIGTERM to a question that is asked between steps; a second one ends the process at once."""
     asked = threading.Event()

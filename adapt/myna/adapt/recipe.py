@@ -41,7 +41,8 @@ class ModelSettings(_Section):
     """What training starts from, and what the bundle that comes out is called."""
 
     init: str = Field(
-        description="`scratch`; or a fp32 bundle's name or folder, or a WeNet folder (one with train.yaml)"
+        description="`scratch`; or a bundle's name or folder (rounded weights are taken as they are), "
+        "or a WeNet folder (one with train.yaml)"
     )
     spec: dict[str, Any] = Field(
         {},
@@ -162,6 +163,11 @@ class RunSettings(_Section):
     average_count: int = Field(1, ge=1, description="how many of them are averaged")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of a moving average, which is validated instead; 0: none")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="of matrix products; weights stay in fp32")
+    rounding: Literal["none", "int8", "int4"] = Field(
+        "none",
+        description="train with the rounding in it: weights are rounded as forward and backward see them, and in the "
+        "bundle, so that `myna model quantize` to this precision costs nothing more. For a short last run",
+    )
     seed: int = Field(0, ge=0, description="of every choice")
     threads: int = Field(0, ge=0, description="of the CPU; 0: as many as it has cores")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: a GPU if there is one")

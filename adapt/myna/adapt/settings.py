@@ -21,10 +21,15 @@ class Source(BaseModel):
     )
     path: Path = Field(description="the manifest, the folder or the table")
     weight: float = Field(1.0, gt=0, description="how often an epoch holds each utterance; 0.5: a random half of them")
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field({}, description="factors of weight by corpus")
     corpus: str | None = Field(None, description="name for scores; none: what the manifest says, else the path's name")
     text_column: str = Field("text", description="field or column of the text (manifest, csv)")
     audio_column: str = Field("audio", description="field or column of the audio's path (manifest, csv)")
     speaker_column: str = Field("speaker", description="field or column of the speaker, may be absent (manifest, csv)")
+
+    def weight_of(self, corpus: str) -> float:
+        """Return how often an epoch holds each utterance of a corpus."""
+        return self.weight * self.weights.get(corpus, 1.0)
 
 
 class DataSettings(BaseModel):

@@ -70,7 +70,7 @@ def begin(settings: ModelSettings, seed: int) -> Start:
     given = {name: getattr(settings, name) for name in ("name", "version", "language", "licence")}
     update = {name: value for name, value in given.items() if value is not None} | {"spec": start.model.spec}
     try:
-        manifest = Manifest.model_validate(start.manifest.model_dump() | {"sha256": {}} | update)
+        manifest = Manifest.model_validate(start.manifest.model_dump() | {"sha256": {}, "precision": "fp32"} | update)
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
         raise RecipeError(f"model.{wrong['loc'][0]}: {wrong['msg']}") from None
@@ -107,11 +107,6 @@ def _of_wenet(settings: ModelSettings) -> Start:
 def _of_bundle(settings: ModelSettings) -> Start:
     with open_bundle(resolve_bundle(settings.init)) as bundle:
         manifest = bundle.manifest
-        if manifest.precision != "fp32":
-            raise RecipeError(
-                f"model.init: {manifest.name} is {manifest.precision}; training needs the weights unrounded: "
-                "name a fp32 bundle or the WeNet folder that it came from"
-            )
         model = _again(read_step(bundle.step_path, manifest.spec), settings)
         card = (bundle.path / CARD).read_text(encoding="utf-8") if (bundle.path / CARD).is_file() else ""
         return Start(model, spelling_of(bundle.tokens, model.head.get_parameter("bias")), manifest, card)

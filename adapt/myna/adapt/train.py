@@ -7,7 +7,7 @@ same weights to the bit (on the same machine, with as many threads).
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from myna.adapt.loss import Objective
 from myna.adapt.progress import Progress, Row
 from myna.adapt.ranks import Ranks
 from myna.adapt.recipe import Recipe
+from myna.adapt.rounding import Rounder
 from myna.adapt.schedule import rate_factor
 from myna.adapt.speech import Speech
 from myna.adapt.trainable import Trainable, clip, make_optimiser, set_rates
@@ -84,6 +85,7 @@ class Trainer:
         self.deltas = self.trainable.deltas
         self._objective = Objective(model, self.trainable, recipe.loss)
         self._optimiser = make_optimiser(self.trainable, recipe.optimiser)
+        self.rounder = None if recipe.run.rounding == "none" else Rounder(model, recipe.run.rounding)
         self.at = Checkpoint(_fingerprint(recipe, self._ranks.world), {}, {}, {})
         if recipe.run.ema:
             self.at.ema = {name: p.detach().clone() for name, p in self.trainable.moving.items()}
@@ -170,13 +172,14 @@ class Trainer:
         torch.manual_seed(_seed(self.recipe.run.seed, at.step, self._ranks.rank))  # dropout
         self.model.train()
         loss = heard_s = 0.0
-        for _ in range(settings.accumulate):
-            place, batch = next(batches)
-            with self._precision():
-                share = self._objective(batch.to(self.device)) / settings.accumulate
-            torch.autograd.backward(share)
-            loss, heard_s = loss + share.item(), heard_s + batch.audio_s
-            at.epoch, at.position, at.count = place.epoch, place.position, place.count
+        with self._rounded():
+            for _ in range(settings.accumulate):
+                place, batch = next(batches)
+                with self._precision():
+                    share = self._objective(batch.to(self.device)) / settings.accumulate
+                torch.autograd.backward(share)
+                loss, heard_s = loss + share.item(), heard_s + batch.audio_s
+                at.epoch, at.position, at.count = place.epoch, place.position, place.count
         if not math.isfinite(loss):
             raise TrainingError(f"step {at.step + 1}: the loss is {loss}; lower optimiser.rate or raise warmup_steps")
         parameters = [p for p in self.trainable.moving.values() if p.requires_grad]
@@ -223,12 +226,15 @@ class Trainer:
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.run.precision == "bf16")
 
+    def _rounded(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.rounder is None else self.rounder.applied()
+
     def _validate(self) -> None:
         """Judge the weights; keep them and the checkpoint (but at step 0)."""
         held, at, ranks = self._held, self.at, self._ranks
         self.model.eval()
         with self._averaged():
-            with self._precision():
+            with self._rounded(), self._precision():
                 mine = held.indices[ranks.rank :: ranks.world]
                 score = word_errors(self.model, self.deltas, held.speech, mine, self.tokens)
             errors, words = ranks.total([score.errors, score.words], self.device)

@@ -19,10 +19,9 @@ from torch import Tensor  # noqa: E402
 from myna.models.errors import ImportFailed  # noqa: E402
 from myna.models.features import filterbank  # noqa: E402
 from myna.models.nn.calibrate import MAX_ROWS, features_of, input_moments, round_with_feedback  # noqa: E402
-from myna.models.nn.quantize import Rounding, round_to_nearest  # noqa: E402
+from myna.models.nn.quantize import Rounding, round_to_nearest, values  # noqa: E402
 from myna.models.spec import FeatureSpec  # noqa: E402
 from tests.data.make_tiny_bundle import tiny_model  # noqa: E402
-from tests.models.nn.test_quantize import restored  # noqa: E402
 from tests.models.streams import Floats, sinusoids, small_spec, speech_like, walk  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -156,7 +155,7 @@ def test_feedback_costs_less_than_rounding_to_nearest(rounding: Rounding, inputs
     weight = np.random.default_rng(seed).standard_normal((inputs, outputs), np.float32)
     moments = correlated(inputs, seed)
     nearest, fed = round_to_nearest("", weight, rounding), round_with_feedback(weight, moments, rounding)
-    costs = [cost(weight, restored(r, rounding, inputs), moments) for r in (fed, nearest)]
+    costs = [cost(weight, values(r, rounding, inputs), moments) for r in (fed, nearest)]
     assert costs[0] < 0.8 * costs[1]
 
 
@@ -177,6 +176,6 @@ def test_it_never_costs_more_where_inputs_have_nothing_in_common(
     assert (fed.q.dtype, fed.scale.dtype) == (nearest.q.dtype, nearest.scale.dtype)
     assert fed.q.max() < 1 << rounding.bits
     assert (fed.q.reshape(outputs, -1)[:, inputs:] == 1 << (rounding.bits - 1)).all()  # beyond the inputs are zeros
-    values = restored(fed, rounding, inputs)
-    assert not values[:, 0].any()
-    assert cost(weight, values, moments) <= 1.001 * cost(weight, restored(nearest, rounding, inputs), moments) + 1e-6
+    weight_fed = values(fed, rounding, inputs)
+    assert not weight_fed[:, 0].any()
+    assert cost(weight, weight_fed, moments) <= 1.001 * cost(weight, values(nearest, rounding, inputs), moments) + 1e-6

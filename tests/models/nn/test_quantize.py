@@ -1,6 +1,7 @@
 """Rounded matrices: how far from the original, and that ONNX Runtime reads them as they were written."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `adapt`")
 
 from myna.models.bundle import CARD, STEP, TOKENS, read_bundle, write_bundle  # noqa: E402
 from myna.models.nn.export import read_step  # noqa: E402
-from myna.models.nn.quantize import Rounded, Rounding, quantize_step, round_to_nearest  # noqa: E402
+from myna.models.nn.quantize import Rounded, Rounding, quantize_step, round_to_nearest, values  # noqa: E402
 from myna.models.runtime import Runtime  # noqa: E402
 from tests.models.streams import speech_like, stream  # noqa: E402
 from tests.support import TINY  # noqa: E402
@@ -20,24 +21,18 @@ Floats = NDArray[np.float32]
 BUNDLE = read_bundle(TINY)
 
 
-def restored(rounded: Rounded, rounding: Rounding, inputs: int) -> Floats:
-    """Turn numbers back to a weight (inputs, outputs)."""
-    values = (rounded.q.astype(np.float32) - (1 << (rounding.bits - 1))) * rounded.scale[..., None]
-    return np.asarray(values.reshape(len(values), -1).T[:inputs])
-
-
 @pytest.mark.parametrize("rounding", [Rounding(8, 128), Rounding(4, 32), Rounding(4, 16)])
 def test_rounding_errs_by_half_a_step_at_most(rounding: Rounding) -> None:
     weight = np.random.default_rng(0).standard_normal((200, 24), np.float32)
     weight[:, 3] = 0
     rounded = round_to_nearest("", weight, rounding)
     assert rounded.q.shape == (24, -(-200 // rounding.block), rounding.block)
-    error = np.abs(restored(rounded, rounding, 200) - weight).T
+    error = np.abs(values(rounded, rounding, 200) - weight).T
     steps = np.repeat(np.abs(rounded.scale), rounding.block, axis=1)[:, :200]
     # The extreme is met exactly; one as large on the other side is beyond the range by a step.
     assert (error <= steps * 1.001).all()
     assert (error <= steps * 0.501).mean() > 0.98
-    assert not restored(rounded, rounding, 200)[:, 3].any()
+    assert not values(rounded, rounding, 200)[:, 3].any()
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
@@ -59,9 +54,24 @@ def test_a_quantised_bundle_says_about_the_same(tmp_path: Path, precision: str) 
     assert ("blocks.1.ff2.reduce.weight.scale" in names) == (precision == "int4")  # 48 inputs, blocks of 128 or 32
 
 
-def test_a_quantised_graph_cannot_be_read_back_as_fp32(tmp_path: Path) -> None:
-    from myna.models.errors import BundleError
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_a_quantised_graph_is_read_back_as_it_was_rounded(tmp_path: Path, precision: Literal["int8", "int4"]) -> None:
+    kept: dict[str, Floats] = {}
 
-    quantize_step(BUNDLE.step_path, tmp_path / STEP, "int4")
-    with pytest.raises(BundleError, match="is it a fp32 bundle"):
-        read_step(tmp_path / STEP, BUNDLE.spec)
+    def method(name: str, weight: Floats, rounding: Rounding) -> Rounded:
+        rounded = round_to_nearest(name, weight, rounding)
+        kept[name] = values(rounded, rounding, len(weight))
+        return rounded
+
+    quantize_step(BUNDLE.step_path, tmp_path / STEP, precision, method)
+    rounded = read_step(tmp_path / STEP, BUNDLE.spec).state_dict()
+    assert kept
+    for name, value in read_step(BUNDLE.step_path, BUNDLE.spec).state_dict().items():
+        assert torch.equal(rounded[name], torch.from_numpy(kept[name]) if name in kept else value)
+
+
+def test_what_was_rounded_once_is_rounded_the_same_again(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).standard_normal((64, 24), np.float32)
+    once = values(round_to_nearest("", weight, Rounding(4, 32)), Rounding(4, 32), 64)
+    again = values(round_to_nearest("", once, Rounding(4, 32)), Rounding(4, 32), 64)
+    np.testing.assert_allclose(again, once, rtol=1e-6)

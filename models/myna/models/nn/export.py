@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from myna.models.adapter import AdapterBatch
 from myna.models.errors import BundleError
 from myna.models.nn.conformer import Conformer, State
+from myna.models.nn.quantize import restored
 from myna.models.spec import ModelSpec
 
 OPSET = 20
@@ -104,13 +105,17 @@ def export_step(model: Conformer, path: Path) -> None:
 
 
 def read_step(path: Path, spec: ModelSpec) -> Conformer:
-    """Rebuild the model from a fp32 `step.onnx`. Raises BundleError, which names the missing initialiser."""
-    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
+    """Rebuild the model from `step.onnx`, rounded matrices as they were rounded.
+
+    Raises BundleError, which names the missing initialiser.
+    """
+    graph = onnx.load(path).graph
+    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer} | restored(graph)
     model = Conformer(spec)
     wanted = model.state_dict()
     for name, value in wanted.items():
         if name not in arrays or arrays[name].shape != value.shape:
-            raise BundleError(f"{path.name}: has no initialiser {name} {list(value.shape)}; is it a fp32 bundle?")
+            raise BundleError(f"{path.name}: has no initialiser {name} {list(value.shape)}; was it exported by Myna?")
     model.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in wanted})
     return model.eval()
 

@@ -83,9 +83,36 @@ def quantize_step(
     onnx.save(model, str(target))
 
 
+def restored(graph: onnx.GraphProto) -> dict[str, Floats]:
+    """Return the matrices of a quantised graph as they were rounded, (inputs, outputs) each, by name."""
+    arrays = {i.name: i for i in graph.initializer}
+    found: dict[str, Floats] = {}
+    for node in graph.node:
+        if node.op_type == "MatMulNBits":
+            name, scale = node.input[1:3]
+            settings = {a.name: a.i for a in node.attribute}
+            rounding = Rounding(settings["bits"], settings["block_size"])
+            q = _unpack(numpy_helper.to_array(arrays[name]), rounding)
+            steps = numpy_helper.to_array(arrays[scale]).reshape(q.shape[:2])
+            found[name] = values(Rounded(q, steps), rounding, settings["K"])
+    return found
+
+
+def values(rounded: Rounded, rounding: Rounding, inputs: int) -> Floats:
+    """Return a rounded matrix as a weight (inputs, outputs)."""
+    weight = (rounded.q.astype(np.float32) - (1 << (rounding.bits - 1))) * rounded.scale[..., None]
+    return np.ascontiguousarray(weight.reshape(len(weight), -1).T[:inputs])
+
+
 def _pack(q: NDArray[np.uint8], rounding: Rounding) -> NDArray[np.uint8]:
     """Put two 4-bit numbers in a byte, the first in the low half."""
     return q if rounding.bits == 8 else q[..., 0::2] | (q[..., 1::2] << np.uint8(4))
+
+
+def _unpack(packed: NDArray[np.uint8], rounding: Rounding) -> NDArray[np.uint8]:
+    if rounding.bits == 8:
+        return packed
+    return np.stack([packed & np.uint8(15), packed >> np.uint8(4)], -1).reshape(*packed.shape[:2], rounding.block)
 
 
 def _node(node: onnx.NodeProto, shape: tuple[int, ...], rounding: Rounding) -> onnx.NodeProto:
