@@ -13,7 +13,7 @@ from tests.support import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 COMMANDS: dict[str, str] = PROJECT["entry-points"]["myna.commands"]
-DOCUMENTS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("*/README.md")) if path.name != "CHANGELOG.md"]
+DOCUMENTS = [path for path in (*ROOT.glob("*.md"), *ROOT.glob("*/*.md")) if path.name != "CHANGELOG.md"]
 PLACEHOLDER = re.compile(r"[A-Z_]+|\.\.\.|…")
 
 
