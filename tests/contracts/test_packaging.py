@@ -97,7 +97,7 @@ IMPORTED_AS = {
     "webrtcvad-wheels": {"webrtcvad"},
 }
 INDIRECT = {"onnxscript"}  # torch's exporter imports it
-OWN_ENVIRONMENT = {"faster_whisper", "moonshine_voice", "pocketsphinx"}  # bench/README.md
+OWN_ENVIRONMENT = {"faster_whisper", "moonshine_voice", "pocketsphinx", "hibari"}  # bench/README.md, adapt/README.md
 
 
 def declared(lines: list[str]) -> set[str]:
