@@ -25,12 +25,12 @@ def manifest(folder: Path, *lines: str) -> Path:
 def test_reads_clips_relative_to_the_manifest(folder: Path) -> None:
     path = manifest(
         folder,
-        '{"audio": "a.wav", "text": "one", "corpus": "x", "speaker": "s", "seconds": 3}',
+        '{"audio": "a.wav", "text": "one", "corpus": "x", "speaker": "s", "accent": "scots", "seconds": 3}',
         "",
         '{"audio": "a.wav", "text": "two", "corpus": null}',
     )
     audio = folder / "a.wav"
-    assert read_manifest(path) == [Clip(audio, "one", "x", "s"), Clip(audio, "two", "all", "")]
+    assert read_manifest(path) == [Clip(audio, "one", "x", "s", "scots"), Clip(audio, "two", "all", "")]
 
 
 def test_limit_is_for_each_corpus(folder: Path) -> None:
@@ -85,6 +85,13 @@ def test_report_groups_by_corpus_and_what_was_heard_is_written(tmp_path: Path) -
     found = report(heard)
     assert (found["wer"], found["utterances"]) == (0.25, 2)
     assert {name: row["wer"] for name, row in found["corpora"].items()} == {"x": 0.0, "y": 0.5}
+    assert "accents" not in found
     write_heard(tmp_path / "out.jsonl", heard)
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert rows[1] == {"audio": "2", "corpus": "y", "reference": "c é", "hypothesis": "c"}
+
+
+def test_scores_by_accent_where_it_is_known(folder: Path) -> None:
+    clips = [Clip(folder / "a.wav", "one two", accent=accent) for accent in ("scots", "scots", "")]
+    found = report(zip(clips, ["one", "one two", "no"], strict=True))
+    assert {name: (row["wer"], row["utterances"]) for name, row in found["accents"].items()} == {"scots": (0.25, 2)}

@@ -73,7 +73,9 @@ def run(
 
 
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="JSON lines with audio, text, and optionally speaker and corpus.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="JSON lines with audio, text, and optionally speaker, corpus and accent.")
+    ],
     model: Annotated[str | None, typer.Option(help="An embedded bundle's name, or a bundle's folder or zip.")] = None,
     chunk_ms: Annotated[int | None, typer.Option(help="Chunk size; one of the model's.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many clips of each corpus.")] = None,
@@ -100,8 +102,9 @@ def evaluate(
 def table_of(measured: dict[str, Any]) -> Table:
     """Lay out a report for reading; rates in percent."""
     title = f"{measured['model']}, {measured['chunk_ms']} ms chunks"
-    table = Table("corpus", "clips", "WER %", "95 %", "CER %", title=title)
-    for name, row in [*measured["corpora"].items(), ("all", measured)]:
+    table = Table("corpus or accent", "clips", "WER %", "95 %", "CER %", title=title)
+    rows = [*measured["corpora"].items(), ("all", measured), *measured.get("accents", {}).items()]
+    for name, row in rows:
         low, high = (f"{100 * value:.1f}" for value in row["wer_interval"])
         rates = (f"{100 * row['wer']:.1f}", f"{low} to {high}", f"{100 * row['cer']:.1f}")
         table.add_row(name, str(row["utterances"]), *rates)

@@ -1,4 +1,4 @@
-"""Clips and their texts: JSON lines `{"audio", "text", "speaker"?, "corpus"?}`, audio relative to the manifest."""
+"""Clips and their texts: JSON lines `{"audio", "text", "speaker"?, "corpus"?, "accent"?}`, audio relative to the manifest."""
 
 import collections
 import json
@@ -12,7 +12,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from myna.bench.score import compare, normalise, rates
+from myna.bench.score import Errors, compare, normalise, rates
 from myna.models.errors import MynaError
 
 
@@ -30,6 +30,7 @@ class Clip:
     text: str
     corpus: str = "all"
     speaker: str = ""
+    accent: str = ""
 
 
 def read_manifest(path: Path, limit: int | None = None) -> list[Clip]:
@@ -63,7 +64,7 @@ def _clip(path: Path, number: int, line: str) -> Clip:
     if not isinstance(row, dict):
         raise ManifestError(f"{place}: must be a JSON object")
     fields: list[str] = []
-    for name, default in (("audio", None), ("text", None), ("corpus", "all"), ("speaker", "")):
+    for name, default in (("audio", None), ("text", None), ("corpus", "all"), ("speaker", ""), ("accent", "")):
         value = default if row.get(name) is None else row[name]
         if not isinstance(value, str):
             raise ManifestError(f"{place}: {name}: must be a string")
@@ -90,12 +91,17 @@ def load_samples(path: Path, rate_hz: int = 16_000) -> NDArray[np.int16]:
 
 
 def report(heard: Iterable[tuple[Clip, str]]) -> dict[str, Any]:
-    """Score what was understood of each clip, at least one: rates (fractions) overall and for each corpus."""
-    corpora = collections.defaultdict(list)
-    for clip, text in heard:
-        corpora[clip.corpus].append(compare(clip.text, text))
-    everything = [errors for group in corpora.values() for errors in group]
-    return rates(everything) | {"corpora": {name: rates(group) for name, group in sorted(corpora.items())}}
+    """Score what was understood of each clip, at least one: rates (fractions) overall, for each corpus and accent."""
+    scored = [(clip, compare(clip.text, text)) for clip, text in heard]
+    groups: dict[str, dict[str, list[Errors]]] = {"corpora": {}, "accents": {}}
+    for clip, errors in scored:
+        groups["corpora"].setdefault(clip.corpus, []).append(errors)
+        if clip.accent:
+            groups["accents"].setdefault(clip.accent, []).append(errors)
+    by_group = {
+        kind: {name: rates(group) for name, group in sorted(found.items())} for kind, found in groups.items() if found
+    }
+    return rates([errors for _, errors in scored]) | by_group
 
 
 def write_heard(path: Path, heard: Iterable[tuple[Clip, str]]) -> None:
