@@ -12,7 +12,10 @@ from myna.adapt.feed import Batch  # noqa: E402
 from myna.adapt.loss import Objective, ctc, divergence  # noqa: E402
 from myna.adapt.recipe import LossSettings, RecipeError, TrainableSettings  # noqa: E402
 from myna.adapt.trainable import Trainable  # noqa: E402
+from myna.models.bundle import read_bundle  # noqa: E402
 from tests.data.make_tiny_bundle import SPEC, tiny_model  # noqa: E402
+from tests.models.streams import model_of  # noqa: E402
+from tests.support import TINY, TINY_4  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 FRAMES, LENGTHS = torch.tensor([14, 9]), torch.tensor([3, 2])
@@ -103,3 +106,20 @@ def test_the_untouched_model_is_held_to(mode: str) -> None:
         said = log_probs(model, heard)
         expected = ctc(said, heard, 0) + 0.5 * divergence(said, before, heard)
         assert value(loss(heard)) == pytest.approx(value(expected), rel=1e-5)
+
+
+def test_a_teacher_is_learnt_from() -> None:
+    model, heard = tiny_model(), batch()
+    with torch.no_grad():
+        model.head.weight.mul_(0.5)
+    loss = objective(model, teacher=str(TINY), teacher_weight=2.0)
+    taught = model_of(read_bundle(TINY))
+    apart = divergence(log_probs(model, heard), log_probs(taught, heard), heard)
+    expected = value(objective(model)(heard)) + 2 * value(apart)
+    assert value(loss(heard)) == pytest.approx(expected, rel=1e-5)
+    torch.autograd.backward(loss(heard))
+
+
+def test_a_teacher_of_other_units_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"loss\.teacher: .* has another subsampling"):
+        objective(tiny_model(), teacher=str(TINY_4))

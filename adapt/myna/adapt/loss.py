@@ -11,11 +11,17 @@ from myna.adapt.deltas import Deltas
 from myna.adapt.feed import Batch
 from myna.adapt.recipe import LossSettings, RecipeError
 from myna.adapt.trainable import Trainable
+from myna.models.bundle import open_bundle, resolve_bundle
 from myna.models.nn.conformer import Conformer
+from myna.models.nn.export import read_step
 
 
 class Objective:
-    """The loss of a model with its adapters. Keeps a copy of the untouched model where the recipe wants one."""
+    """The loss of a model with its adapters.
+
+    Keeps a copy of the untouched model, and the teacher, where the recipe wants them. Raises RecipeError where the
+    teacher knows other units or frames.
+    """
 
     def __init__(self, model: Conformer, trainable: Trainable, settings: LossSettings) -> None:
         self._model, self._deltas, self._settings = model, trainable.deltas, settings
@@ -25,6 +31,7 @@ class Objective:
             # Beside adapters alone, the model itself stays as it was.
             alone = all(name.startswith("adapters.") for name in trainable.moving)
             self._untouched = model if alone else copy.deepcopy(model).requires_grad_(False).eval()
+        self._teacher = None if settings.teacher is None else _teacher(settings.teacher, model)
 
     def _blocks(self) -> list[int]:
         count = len(self._model.blocks)
@@ -46,15 +53,17 @@ class Objective:
             both = divergence(one, other.detach(), batch) + divergence(other, one.detach(), batch)
             loss = loss + settings.consistency_weight * both / 2
         if self._untouched is not None:
-            loss = loss + settings.untouched_weight * divergence(last, self._before(self._untouched, batch), batch)
+            loss = loss + settings.untouched_weight * divergence(last, self._aim(self._untouched, batch), batch)
+        if self._teacher is not None:
+            loss = loss + settings.teacher_weight * divergence(last, self._aim(self._teacher, batch), batch)
         return loss
 
     @torch.no_grad()
-    def _before(self, untouched: Conformer, batch: Batch) -> Tensor:
-        training = untouched.training
-        untouched.eval()  # no dropout in what is aimed at
-        (log_probs,) = self._log_probs(untouched, None, batch, [])
-        untouched.train(training)
+    def _aim(self, model: Conformer, batch: Batch) -> Tensor:
+        training = model.training
+        model.eval()  # no dropout in what is aimed at
+        (log_probs,) = self._log_probs(model, None, batch, [])
+        model.train(training)
         return log_probs
 
     def _log_probs(self, model: Conformer, deltas: Deltas | None, batch: Batch, taps: Sequence[int]) -> list[Tensor]:
@@ -67,6 +76,15 @@ class Objective:
             taps=taps,
         )
         return [model.logits(x).float().log_softmax(-1) for x in heard]
+
+
+def _teacher(name: str, pupil: Conformer) -> Conformer:
+    with open_bundle(resolve_bundle(name)) as bundle:
+        same = ("features", "subsampling", "vocabulary", "blank_id")
+        for field in same:
+            if getattr(bundle.spec, field) != getattr(pupil.spec, field):
+                raise RecipeError(f"loss.teacher: {name} has another {field} than the model; both must be the same")
+        return read_step(bundle.step_path, bundle.spec).requires_grad_(False).to(pupil.mean.device)
 
 
 def ctc(log_probs: Tensor, batch: Batch, blank_id: int) -> Tensor:

@@ -143,6 +143,12 @@ class LossSettings(_Section):
     consistency_weight: float = Field(
         0.0, ge=0, description="of the divergence between two views of an utterance (CR-CTC: Yao et al. 2024), say 0.2"
     )
+    teacher: str | None = Field(
+        None, description="a bundle's name or folder, of the same units and frames, to learn from"
+    )
+    teacher_weight: float = Field(
+        1.0, ge=0, description="of the divergence from the teacher's answers, where there is one (Hinton et al. 2015)"
+    )
     untouched_weight: float = Field(
         0.0, ge=0, description="of the divergence from the model as it was (Yu et al. 2013), against forgetting"
     )
@@ -224,10 +230,14 @@ def _rooted(recipe: Recipe, folder: Path) -> Recipe:
         for name in ("train", "valid")
     }
     noise = None if augment.noise is None else folder / augment.noise
+    teacher = recipe.loss.teacher
+    if teacher is not None and (folder / teacher).exists():
+        teacher = str(folder / teacher)
     return recipe.model_copy(
         update={
             "model": model.model_copy(update={"init": init, "tokens": tokens}),
             "data": data.model_copy(update=rooted),
             "augment": augment.model_copy(update={"noise": noise}),
+            "loss": recipe.loss.model_copy(update={"teacher": teacher}),
         }
     )

@@ -59,6 +59,7 @@ def run(
         finally:
             engine.stop()
         manifest, spec = bundle.manifest, bundle.spec
+        size_bytes = sum(file.stat().st_size for file in bundle.path.iterdir())
     took_s = time.perf_counter() - began_s
     in_order = [(clip, heard[clip]) for clip in clips]
     if output is not None:
@@ -67,6 +68,7 @@ def run(
         "rtf": round(took_s / heard_s, 4),
         "audio_seconds": round(heard_s, 1),
         "model": f"{manifest.name} {manifest.version} {manifest.precision}",
+        "megabytes": round(size_bytes / 1e6, 1),
         "chunk_ms": chunk_ms or spec.chunk_frames * spec.frame_ms,
         "threads": threads,
     }

@@ -1,4 +1,4 @@
-"""Clips and their texts: JSON lines with audio (relative to the manifest), text, and perhaps speaker, corpus, accent."""
+"""Clips and their texts: JSON lines with audio (relative to the manifest), text, perhaps speaker, corpus, accent."""
 
 import collections
 import json

@@ -1,4 +1,4 @@
-"""Look at, check, import and shrink models: list, show, verify, unpack, import-wenet, quantize."""
+"""Look at, check, import and shrink models: list, show, verify, unpack, import-wenet, shrink, quantize."""
 
 import json
 import tempfile
@@ -142,6 +142,38 @@ def import_wenet(
         step = Path(scratch) / STEP
         export_step(model, step)
         _write(out, manifest, {STEP: step, TOKENS: tokens_text(tokens), CARD: text}, precision)
+
+
+@app.command("shrink")
+def shrink_bundle(
+    bundle: Annotated[str, typer.Argument(help="A bundle: folder or zip.")],
+    out: Target,
+    speech: Annotated[Path, typer.Option(exists=True, dir_okay=False, help='What to measure on: lines with "audio".')],
+    blocks: Annotated[int, typer.Option(min=1, help="How many blocks stay.")] = 8,
+    feed_forward: Annotated[int, typer.Option(min=1, help="How many neurons of each feed-forward part stay.")] = 1024,
+    front_channels: Annotated[int, typer.Option(min=1, help="How many channels of the subsampling stay.")] = 256,
+    clips: Annotated[int, typer.Option(min=1, help="How many clips of it to hear.")] = 100,
+    name: Annotated[str, typer.Option(help="Name of the bundle: a-z, 0-9, - and _.")] = "small",
+) -> None:
+    """Leave out what matters least to a model, measured on speech. What comes out wants training, by its elder say.
+
+    Needs the extra `adapt` (torch). `myna finetune` trains it; its `loss.teacher` names the elder.
+    """
+    from myna.models.nn.calibrate import features_of
+    from myna.models.nn.export import export_step, read_step
+    from myna.models.nn.shrink import importance, shrink
+
+    _must_not_exist(out)
+    with open_bundle(resolve_bundle(bundle)) as opened, tempfile.TemporaryDirectory() as scratch:
+        heard = features_of(speech, opened.spec.features, clips)
+        shown = track(heard, "hearing speech", clips, console=Console(stderr=True), transient=True)
+        elder = read_step(opened.step_path, opened.spec)
+        small = shrink(elder, importance(elder, shown), blocks, feed_forward, front_channels)
+        step = Path(scratch) / STEP
+        export_step(small, step)
+        update = {"name": name, "precision": "fp32", "spec": small.spec, "adapter_blocks": ()}
+        files: dict[str, bytes | Path] = {n: opened.path / n for n in opened.manifest.sha256}
+        _write(out, opened.manifest.model_copy(update=update), files | {STEP: step}, "fp32")
 
 
 @app.command()

@@ -61,6 +61,7 @@ class ModelSpec(BaseModel):
 
     features: FeatureSpec = FeatureSpec()
     subsampling: Literal[4, 6, 8]
+    front_channels: int = Field(0, ge=0, description="of the subsampling's convolutions; 0: as many as width")
     blocks: int = Field(ge=1)
     heads: int = Field(ge=1)
     width: int = Field(ge=1)

@@ -75,13 +75,13 @@ class Subsampling(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        mels, channels = spec.features.mels, 1
+        mels, channels, wanted = spec.features.mels, 1, spec.front_channels or spec.width
         convolutions = []
         for kernel, stride in FRONTS[spec.subsampling]:
-            convolutions.append(PatchConvolution(channels, spec.width, kernel, stride))
-            mels, channels = (mels - kernel) // stride + 1, spec.width
+            convolutions.append(PatchConvolution(channels, wanted, kernel, stride))
+            mels, channels = (mels - kernel) // stride + 1, wanted
         self.convolutions = nn.ModuleList(convolutions)
-        self.out = Linear(mels * spec.width, spec.width)
+        self.out = Linear(mels * wanted, spec.width)
 
     def forward(self, feats: Tensor) -> Tensor:
         """Normalised feats (B, M, mels) -> (B, T, width)."""
