@@ -91,11 +91,28 @@ def test_a_wenet_checkpoint_becomes_a_bundle_that_streams_as_wenet_does(tmp_path
     model("verify", out)
 
 
+def speech(folder: Path) -> Path:
+    wave = np.random.default_rng(0).integers(-9000, 9000, 16000).astype(np.int16)
+    soundfile.write(folder / "a.wav", wave, 16000)
+    (folder / "speech.jsonl").write_text('{"audio": "a.wav"}\n{"audio": "a.wav"}\n')
+    return folder / "speech.jsonl"
+
+
+def test_a_bundle_is_shrunk(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="needs the extra `adapt`")
+    sizes = ("--blocks", 1, "--feed-forward", 20, "--front-channels", 16)
+    model("shrink", TINY, tmp_path / "small", "--speech", speech(tmp_path), *sizes)
+    small = read_bundle(tmp_path / "small")
+    assert (small.manifest.name, small.manifest.precision) == ("small", "fp32")
+    assert (small.spec.blocks, small.spec.feed_forward, small.spec.front_channels) == (1, 20, 16)
+    model("verify", tmp_path / "small")
+    said = refused("shrink", TINY, tmp_path / "none", "--speech", tmp_path / "speech.jsonl", "--blocks", 9)
+    assert "blocks: must be 1 to 2" in said
+
+
 def test_a_bundle_is_quantised(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra `adapt`")
-    wave = np.random.default_rng(0).integers(-9000, 9000, 16000).astype(np.int16)
-    soundfile.write(tmp_path / "a.wav", wave, 16000)
-    (tmp_path / "speech.jsonl").write_text('{"audio": "a.wav"}\n{"audio": "a.wav"}\n')
+    speech(tmp_path)
     model("quantize", TINY, tmp_path / "int8")
     model("quantize", TINY, tmp_path / "int4", "--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
     for precision in ("int8", "int4"):
