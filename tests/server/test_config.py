@@ -46,14 +46,15 @@ def test_flags_win_over_the_environment_and_that_over_the_file(file: Path) -> No
 
 @pytest.mark.parametrize("name", ServerConfig.model_fields)
 def test_every_setting_can_come_from_everywhere(file: Path, name: str) -> None:
-    text = {"host": "::1", "token": SECRET, "allow_remote": "true", "model": "x", "allow_origins": "a, b"}.get(name)
-    text = text or ("2048" if name.endswith("_bytes") else "2")
-    quoted = f'"{text}"' if name in ("host", "token", "model", "allow_origins") else text
+    lists = {"allow_origins": "a, b", "collect_speakers": "a, b"}
+    words = {"host": "::1", "token": SECRET, "model": "x", "data_dir": "y"} | lists
+    text = words.get(name) or ("true" if name == "allow_remote" else "2048" if name.endswith("_bytes") else "2")
+    quoted = f'"{text}"' if name in words else text
     file.write_text(f"{name} = {quoted}\n", encoding="utf-8")
     found = load_config(file, environ={})
     assert found == load_config(environ={f"MYNA_{name.upper()}": text}) == load_config(flags={name: text}, environ={})
     assert found.model_dump().items() - ServerConfig().model_dump().items() <= {(name, getattr(found, name))}
-    assert name != "allow_origins" or found.allow_origins == ("a", "b")
+    assert name not in lists or getattr(found, name) == ("a", "b")
 
 
 def test_settings_do_not_change() -> None:

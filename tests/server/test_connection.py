@@ -73,7 +73,7 @@ HARMLESS = {
     "an unknown field in a stream": Deed([START, AUDIO, message("finalize", x=1), STOP], ("bad_message", False), 1000),
     "no object in a stream": Deed([START, AUDIO, "[1]", STOP], ("bad_message", False), 1000),
     "a correction": Deed(
-        [START, AUDIO, message("correct", utterance="0", text="x"), STOP], ("not_supported", False), 1000
+        [START, AUDIO, message("correct", utterance="0", text="x"), STOP], ("not_stored", False), 1000
     ),
     "1000 empty frames": Deed([START, *[b""] * 500, AUDIO, *[b""] * 500, STOP], None, 1000),
 }

@@ -26,6 +26,7 @@ from myna.server.protocol import (
     SpeechStarted,
     Start,
     Stop,
+    Stored,
     Update,
     Word,
     encode,
@@ -57,6 +58,7 @@ SERVER = [
         latency=Latency(audio_to_engine_ms=1, queue_ms=2, compute_ms=3),
     ),
     Finalized(id="7"),
+    Stored(utterance="3", session="s"),
     Done(audio_seconds=2.5, utterances=1),
     Error(code="overloaded", message="every stream is taken", fatal=True, retry_after_s=2),
 ]

@@ -205,10 +205,11 @@ def test_settings_can_change_in_a_stream() -> None:
     assert sum(isinstance(m, Final) for m in hasty.said) == 2
 
 
-def test_corrections_are_not_supported_yet() -> None:
-    shell = Shell().say(type="start").say(type="correct", utterance="0", text="hello")
-    (error,) = shell.errors()
-    assert (error.code, error.fatal) == ("not_supported", False)
+def test_where_nothing_is_kept_nothing_is_corrected() -> None:
+    for start in ({}, {"speaker": "anna"}):
+        shell = Shell().say(type="start", **start).say(type="correct", utterance="0", text="hello")
+        (error,) = shell.errors()
+        assert (error.code, error.fatal) == ("not_stored", False)
 
 
 def test_shutdown_finishes_what_was_accepted() -> None:

@@ -53,7 +53,7 @@ class Recall:
         self._end_s = 0.0
         self._origin_s = 0.0
         self._finals = 0  # on connections before and on this one
-        self._first_utterance = 0  # the number of this connection's utterance 0
+        self.first_utterance = 0  # the number of this connection's utterance 0
         self._answered_s = 0.0
 
     def add(self, frame: Frame) -> None:
@@ -76,7 +76,7 @@ class Recall:
         """Begin on a new connection with the first frame that is not answered."""
         self._sent = 0
         self._origin_s = self._items[0].start_s if self._items else self._end_s
-        self._first_utterance = self._finals
+        self.first_utterance = self._finals
 
     def place(self, message: M) -> M:
         """Move a message of this connection to where the whole stream stands, and drop the audio that it answers."""
@@ -103,10 +103,10 @@ class Recall:
                 moved = words and tuple(_moved(word, origin_s) for word in words)
                 changes = {"start": _later(start, origin_s), "end": _later(end, origin_s), "words": moved}
             case Done(audio_seconds=seconds, utterances=utterances):
-                total = self._first_utterance + utterances
+                total = self.first_utterance + utterances
                 changes = {"audio_seconds": _later(seconds, origin_s), "utterances": total}
         if isinstance(message, SpeechStarted | SpeechEnded | Partial | Final):
-            changes["utterance"] = str(self._first_utterance + int(message.utterance))
+            changes["utterance"] = str(self.first_utterance + int(message.utterance))
         return message.model_copy(update=changes)
 
     def _forget(self, before_s: float) -> None:

@@ -18,17 +18,15 @@ from myna.client.errors import Refused, Unreachable
 from myna.client.recall import Frame, Recall
 from myna.server.protocol import (
     PATH,
+    Correct,
     Done,
     Error,
-    Final,
     Finalize,
-    Finalized,
-    Partial,
     Ready,
-    SpeechEnded,
-    SpeechStarted,
+    ServerMessage,
     Start,
     Stop,
+    Stored,
     encode,
     parse_server,
 )
@@ -37,7 +35,7 @@ DEFAULT_URL = f"ws://127.0.0.1:8765{PATH}"
 FRAME_BYTES = 1 << 15  # audio goes out in frames of at most so many
 COME_BACK = ("overloaded", "restarting")  # errors after which it is worth trying again
 
-Event = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error
+Event = ServerMessage
 T = TypeVar("T")
 
 
@@ -60,10 +58,12 @@ class AsyncTranscriber:
         self._repeating: asyncio.Task[None] | None = None
         self._stopping = False
         self._over = False
+        self._sessions: list[tuple[str, int]] = []  # of each connection, and the number of its first utterance
 
     async def __aenter__(self) -> Self:
         """Connect. Raises Refused and Unreachable."""
         self.ready = await self._connect()
+        self._sessions.append((self.ready.session, 0))
         self._up.set()
         self._reader = asyncio.create_task(self._read())
         return self
@@ -88,6 +88,20 @@ class AsyncTranscriber:
     async def finalize(self, id: str | None = None) -> None:
         """Ask for the words so far; the stream goes on after `finalized`."""
         await self._send(Finalize(id=id))
+
+    async def correct(self, utterance: str, text: str) -> None:
+        """Say what was really said in an utterance of this stream; `stored` tells that it is on disk.
+
+        Needs `collect` and `speaker` in `start`. Raises Unreachable where the connection is lost meanwhile.
+        """
+        number = int(utterance)
+        session, first = next(known for known in reversed(self._sessions) if known[1] <= number)
+        await self._up.wait()
+        try:
+            assert self._socket
+            await self._socket.send(encode(Correct(utterance=str(number - first), text=text, session=session)))
+        except ConnectionClosed:
+            raise Unreachable(f"{self.url}: the connection was lost; the correction may not be stored") from None
 
     async def stop(self) -> None:
         """Tell that no more audio comes; iterating then ends with `done`."""
@@ -145,7 +159,7 @@ class AsyncTranscriber:
         assert self._socket
         with suppress(ConnectionClosed):
             async for text in self._socket:
-                event = self._recall.place(parse_server(text))
+                event = self._here(self._recall.place(parse_server(text)))
                 if isinstance(event, Error) and event.fatal:
                     if event.code in COME_BACK and self._recall.repeatable:
                         return
@@ -157,12 +171,20 @@ class AsyncTranscriber:
                     self._over = True
                     return
 
+    def _here(self, event: Event) -> Event:
+        """Number the utterance of a `stored` as this stream does."""
+        if not isinstance(event, Stored):
+            return event
+        first = dict(self._sessions).get(event.session, 0)
+        return event.model_copy(update={"utterance": str(first + int(event.utterance))})
+
     async def _return(self) -> None:
         """Connect again and begin with what is not answered."""
         if not self._recall.repeatable:
             raise Unreachable(f"{self.url}: the connection was lost, and {self.start.audio.encoding} can't be resumed")
         ready = await self._connect()
         self._recall.rewind()
+        self._sessions.append((ready.session, self._recall.first_utterance))
         self._events.put_nowait(ready)
         self._up.set()
         if self._repeating is None or self._repeating.done():
@@ -255,6 +277,10 @@ class Transcriber:
     def finalize(self, id: str | None = None) -> None:
         """Ask for the words so far; the stream goes on after `finalized`."""
         self._run(self._stream.finalize(id))
+
+    def correct(self, utterance: str, text: str) -> None:
+        """Say what was really said in an utterance of this stream; `stored` tells that it is on disk."""
+        self._run(self._stream.correct(utterance, text))
 
     def stop(self) -> None:
         """Tell that no more audio comes; iterating then ends with `done`."""

@@ -14,6 +14,11 @@ from myna.server.errors import ConfigError
 ENVIRONMENT_PREFIX = "MYNA_"
 
 
+def _none(value: Any) -> Any:
+    """Read an empty text as none."""
+    return None if value == "" else value
+
+
 def _split(value: Any) -> Any:
     """Read a list from the environment: parts with commas between them."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -41,6 +46,16 @@ class ServerConfig(BaseModel):
     pre_roll_ms: int = Field(300, ge=0, le=2_000, description="audio that is heard from before the first speech")
     max_frame_bytes: int = Field(1 << 20, ge=1 << 10, le=1 << 28, description="one websocket message of audio")
     max_message_bytes: int = Field(1 << 16, ge=1 << 10, le=1 << 24, description="one websocket message of JSON")
+    data_dir: Annotated[str | None, BeforeValidator(_none)] = Field(
+        "~/.local/share/myna", description="folder of what speakers agreed to share; empty: nothing is kept"
+    )
+    collect_speakers: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        (), description="speakers who agreed once for all that their utterances are kept"
+    )
+    max_kept_s: float = Field(60.0, gt=0, le=600, description="longer utterances are not kept")
+    max_kept_utterances: int = Field(2_000, ge=1, le=1_000_000, description="kept of a speaker; then the oldest go")
+    max_kept_mb: int = Field(500, ge=1, le=1_000_000, description="kept of a speaker")
+    max_kept_days: int = Field(365, ge=1, le=36_500, description="how long an utterance is kept")
     max_hotwords: int = Field(100, ge=0, le=10_000, description="hotwords of a stream")
     max_backlog_s: float = Field(
         10.0, gt=0, le=3600, description="undecoded speech of a stream before its sender waits"

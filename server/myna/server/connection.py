@@ -18,8 +18,9 @@ from websockets.exceptions import ConnectionClosed
 
 from myna.server.config import ServerConfig
 from myna.server.engine import Engine
+from myna.server.keeping import Keeper
 from myna.server.metrics import Metrics
-from myna.server.outputs import Close, Decode, DecodeRequest, DecodeResult, Send
+from myna.server.outputs import Amend, Close, Decode, DecodeRequest, DecodeResult, Keep, Send
 from myna.server.protocol import CLOSE_CODES, ErrorCode, Final, encode
 from myna.server.session import Session, SessionContext, State
 
@@ -50,9 +51,12 @@ class Stream:
         slot: int | None,
         config: ServerConfig,
         metrics: Metrics,
+        keeper: Keeper | None = None,
     ) -> None:
         self._connection = connection
         self._session = Session(context)
+        self._id = context.session
+        self._keeper = keeper
         self._rate_hz = context.spec.features.sample_rate_hz
         self._engine = engine
         self._slot = slot  # None: refused, nothing will be decoded
@@ -165,11 +169,25 @@ class Stream:
             self._log.exception("the session failed")
             self._session.refuse("inference_failed", "an error of the server; this stream can't go on")
         for output in self._session.outputs():
-            if isinstance(output, Decode):
-                self._decode(output.request, began_s)
-            else:
-                self._outbox.put_nowait(output)
+            match output:
+                case Decode(request):
+                    self._decode(request, began_s)
+                case Keep():
+                    assert self._keeper
+                    self._keeper.keep(self._id, output)
+                case Amend():
+                    self._amend(output)
+                case _:
+                    self._outbox.put_nowait(output)
         self._moved.set()
+
+    def _amend(self, asked: Amend) -> None:
+        assert self._keeper
+
+        def done(problem: str | None) -> None:
+            self._tell(partial(self._session.amended, asked, problem))
+
+        self._keeper.amend(asked, lambda problem: self._loop.call_soon_threadsafe(done, problem))
 
     def _decode(self, request: DecodeRequest, began_s: float) -> None:
         assert self._slot is not None

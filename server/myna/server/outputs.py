@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from myna.server.protocol import Done, Error, Final, Finalized, Partial, Ready, SpeechEnded, SpeechStarted
+from myna.server.collecting import Recording
+from myna.server.protocol import ServerMessage
 
-Message = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error
+Message = ServerMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,25 @@ class Decode:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """Keep an utterance of a speaker who agreed; nobody waits for it."""
+
+    speaker: str
+    recording: Recording
+    once_for_all: bool  # agreed, instead of for this stream
+
+
+@dataclass(frozen=True, slots=True)
+class Amend:
+    """Note what was really said, and report with `Session.stored` or `not_stored`."""
+
+    speaker: str
+    session: str
+    utterance: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Close the connection after everything before it was sent."""
 
@@ -54,4 +74,4 @@ class Close:
     reason: str
 
 
-Output = Send | Decode | Close
+Output = Send | Decode | Keep | Amend | Close

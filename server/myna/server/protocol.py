@@ -24,6 +24,7 @@ ErrorCode = Literal[
     "bad_order",
     "idle",
     "inference_failed",
+    "not_stored",
     "not_supported",
     "overloaded",
     "refused",
@@ -40,6 +41,7 @@ CLOSE_CODES: dict[ErrorCode, int] = {
     "bad_order": 1002,
     "idle": 1008,
     "inference_failed": 1011,
+    "not_stored": 1011,
     "not_supported": 1008,
     "overloaded": 1013,
     "refused": 1008,
@@ -133,8 +135,9 @@ class Correct(FromClient):
     """What was really said."""
 
     type: Literal["correct"] = "correct"
-    utterance: str
+    utterance: str = Field(max_length=20)
     text: str = Field(max_length=10_000)
+    session: str | None = Field(None, max_length=100, description="of an earlier stream of this speaker")
 
 
 class Stop(FromClient):
@@ -246,6 +249,14 @@ class Finalized(FromServer):
     id: str | None = None
 
 
+class Stored(FromServer):
+    """The answer to `correct`: it is on disk, whatever happens now."""
+
+    type: Literal["stored"] = "stored"
+    utterance: str
+    session: str
+
+
 class Done(FromServer):
     """The last message of a stream that was stopped."""
 
@@ -264,14 +275,10 @@ class Error(FromServer):
     retry_after_s: float | None = None
 
 
-ClientMessage = Annotated[Start | Finalize | Update | Correct | Stop, Field(discriminator="type")]
-ServerMessage = Annotated[
-    Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error, Field(discriminator="type")
-]
-_CLIENT: TypeAdapter[Start | Finalize | Update | Correct | Stop] = TypeAdapter(ClientMessage)
-_SERVER: TypeAdapter[Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error] = TypeAdapter(
-    ServerMessage
-)
+ClientMessage = Start | Finalize | Update | Correct | Stop
+ServerMessage = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Stored | Done | Error
+_CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
+_SERVER: TypeAdapter[ServerMessage] = TypeAdapter(Annotated[ServerMessage, Field(discriminator="type")])
 
 
 class BadMessage(ValueError):
@@ -299,15 +306,15 @@ def _problem(failed: ValidationError) -> str:
     return f"{place[:MAX_PLACE_CHARS]}: {f'must be one of {tags}' if tags else error['msg']}"
 
 
-def parse_client(text: str | bytes) -> Start | Finalize | Update | Correct | Stop:
+def parse_client(text: str | bytes) -> ClientMessage:
     """Read what a client sent. Raises BadMessage."""
-    message: Start | Finalize | Update | Correct | Stop = _parse(_CLIENT, text)
+    message: ClientMessage = _parse(_CLIENT, text)
     return message
 
 
-def parse_server(text: str | bytes) -> Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error:
+def parse_server(text: str | bytes) -> ServerMessage:
     """Read what a server sent. Raises BadMessage."""
-    message: Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Done | Error = _parse(_SERVER, text)
+    message: ServerMessage = _parse(_SERVER, text)
     return message
 
 

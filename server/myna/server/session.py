@@ -8,13 +8,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+import numpy as np
+from numpy.typing import NDArray
+
 from myna.models.errors import MynaError
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.audio import AudioDecoder, open_decoder
 from myna.server.captions import Captioner
+from myna.server.collecting import Collector
 from myna.server.endpoint import endpointing
-from myna.server.outputs import Close, Decode, DecodeResult, Message, Output, Send
+from myna.server.outputs import Amend, Close, Decode, DecodeResult, Keep, Message, Output, Send
 from myna.server.protocol import (
     CLOSE_CODES,
     BadMessage,
@@ -31,6 +35,7 @@ from myna.server.protocol import (
     Ready,
     Start,
     Stop,
+    Stored,
     Update,
     parse_client,
 )
@@ -73,6 +78,9 @@ class SessionContext:
     limits: Limits
     vad: VadSettings = field(default_factory=VadSettings)
     provisional_frames: int = 4
+    keeps: bool = False  # utterances of those who agree
+    agreed: frozenset[str] = frozenset()  # speakers who agreed once for all
+    max_kept_s: float = 60.0  # longer utterances are not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,9 @@ class Session:
         self._decoder: AudioDecoder | None = None
         self._segmenter: Segmenter | None = None
         self._captioner: Captioner | None = None
+        self._collector = Collector(context.spec.features.sample_rate_hz, context.max_kept_s)
+        self._speaker: str | None = None
+        self._amending = 0  # corrections that are not answered yet
         self._restarting = False
 
     @property
@@ -149,7 +160,7 @@ class Session:
             case Update():
                 self._update(message)
             case Correct():
-                self._error("not_supported", "correct: corrections are not supported yet", fatal=False)
+                self._correct(message)
             case Stop():
                 self._stop(1000)
 
@@ -164,7 +175,7 @@ class Session:
         except MynaError as error:
             self._error("bad_audio", str(error), fatal=True)
             return
-        self._hear(self._segmenter.push(samples))
+        self._push(samples)
 
     def receive_end(self) -> None:
         """The client is gone: nothing more is to be said."""
@@ -187,6 +198,17 @@ class Session:
     def decode_failed(self, request_id: int, message: str) -> None:
         """Learn that a Decode failed: the stream can't go on."""
         self.refuse("inference_failed", f"step {request_id}: {message}")
+
+    def amended(self, asked: Amend, problem: str | None) -> None:
+        """Learn that an Amend is on disk, or what is wrong. Answered at once: it belongs to no place in the stream."""
+        self._amending -= 1
+        if self.state is State.CLOSED:
+            return
+        if problem is None:
+            self._send(Stored(utterance=asked.utterance, session=asked.session))
+        else:
+            self._send(Error(code="not_stored", message=f"correct: {problem}", fatal=False))
+        self._advance()
 
     def refuse(self, code: ErrorCode, message: str, retry_after_s: float | None = None) -> None:
         """End the stream with a fatal error."""
@@ -232,6 +254,8 @@ class Session:
             return
         self._segmenter = Segmenter(spec, plan, context.vad, rule.silence_ms)
         self._captioner = Captioner(spec, context.tokens, rule, start.partials, start.words)
+        self._speaker = start.speaker
+        self._collector.agree(start.collect or start.speaker in context.agreed)
         self._send(
             Ready(session=context.session, model=context.model, chunk_ms=chunk * spec.frame_ms, limits=context.limits)
         )
@@ -241,14 +265,37 @@ class Session:
         choices = context.limits.chunk_choices_ms
         if start.model not in (None, context.model.name):
             return "refused", f"model: this server has {context.model.name} alone"
+        if start.collect and (problem := self._uncollected(start.speaker)):
+            return problem
         if start.chunk_ms is not None and start.chunk_ms not in choices:
             return "bad_message", f"chunk_ms: must be one of {', '.join(map(str, choices))}"
         return None
 
+    def _uncollected(self, speaker: str | None) -> tuple[ErrorCode, str] | None:
+        """Tell why nothing can be kept, if so."""
+        if not self._context.keeps:
+            return "not_supported", "collect: this server keeps nothing; it has no data_dir"
+        return ("bad_message", "collect: needs a speaker, whose speech it is") if speaker is None else None
+
+    def _correct(self, correct: Correct) -> None:
+        if self._speaker is None or not self._context.keeps:
+            what = "this stream names no speaker" if self._speaker is None else "this server keeps nothing"
+            self._error("not_stored", f"correct: {what}, so nothing of it is kept", fatal=False)
+            return
+        self._amending += 1
+        session = correct.session or self._context.session
+        self._out.append(Amend(self._speaker, session, correct.utterance, correct.text))
+
     def _update(self, update: Update) -> None:
         assert self._segmenter
-        if update.hotwords or update.grammar is not None or update.collect:
-            self._error("not_supported", "update: only endpointing can be changed yet", fatal=False)
+        if update.hotwords or update.grammar is not None:
+            self._error("not_supported", "update: hotwords and grammar can't be changed yet", fatal=False)
+        if update.collect is not None:
+            problem = self._uncollected(self._speaker) if update.collect else None
+            if problem:
+                self._error(*problem, fatal=False)
+            else:
+                self._collector.agree(update.collect)
         if update.endpointing is not None:
             rule = endpointing(update.endpointing)
             self._segmenter.silence_ms = rule.silence_ms
@@ -264,8 +311,13 @@ class Session:
     def _end(self, reason: EndReason) -> None:
         assert self._decoder
         assert self._segmenter
-        self._hear(self._segmenter.push(self._decoder.flush()))
+        self._push(self._decoder.flush())
         self._hear(self._segmenter.end(reason))
+
+    def _push(self, samples: NDArray[np.int16]) -> None:
+        assert self._segmenter
+        self._collector.hear(samples)
+        self._hear(self._segmenter.push(samples))
 
     def _hear(self, events: list[SpeechEvent]) -> None:
         for event in events:
@@ -283,6 +335,8 @@ class Session:
         while self._timeline:
             head = self._timeline[0]
             if isinstance(head, Chunk) and head.request.id not in self._results:
+                return
+            if isinstance(head, _Drained) and self._amending:
                 return
             self._timeline.popleft()
             self._tell(head)
@@ -315,7 +369,11 @@ class Session:
             self.refuse("restarting", "the server is going down; connect again")
 
     def _send(self, *messages: Message) -> None:
-        self._out.extend(Send(message) for message in messages)
+        for message in messages:
+            self._out.append(Send(message))
+            recording = self._collector.told(message)
+            if recording is not None and self._speaker is not None:
+                self._out.append(Keep(self._speaker, recording, self._speaker in self._context.agreed))
 
     def _error(self, code: ErrorCode, message: str, fatal: bool, retry_after_s: float | None = None) -> None:
         """Say what is wrong: at once and for good if fatal, else in the order of the stream."""
@@ -336,8 +394,6 @@ def _unsupported(start: Start) -> tuple[ErrorCode, str] | None:
         "grammar": start.grammar is not None,
         "alternatives": start.alternatives > 0,
         "resume": start.resume is not None,
-        "collect": start.collect,
-        "speaker": start.speaker is not None,
         "format": start.format == "written",
     }
     name = next((field for field, wanted in asked.items() if wanted), None)

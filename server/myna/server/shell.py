@@ -7,11 +7,13 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 
 from websockets.asyncio.server import Server as Listener
 from websockets.asyncio.server import ServerConnection, serve
 
+from myna.adapt.store import Quotas
 from myna.models.bundle import open_bundle, resolve_bundle
 from myna.models.runtime import Runtime
 from myna.server.config import ServerConfig
@@ -19,6 +21,7 @@ from myna.server.connection import Stream
 from myna.server.engine import Engine, EngineSettings
 from myna.server.errors import ConfigError, Overloaded
 from myna.server.http import FrontDesk
+from myna.server.keeping import Keeper
 from myna.server.metrics import Metrics
 from myna.server.protocol import PATH, Limits, ModelName
 from myna.server.session import SessionContext
@@ -46,6 +49,7 @@ class Server:
         self.bundle = self._open.enter_context(open_bundle(resolve_bundle(config.model)))
         self.engine = Engine(Runtime(self.bundle, config.threads), _engine_settings(config), self.metrics.step)
         self._open.callback(self.engine.stop)
+        self.keeper = self._keeper()
         self.metrics.streams.set_function(lambda: self.engine.open_slots)
         self.metrics.backlog.set_function(lambda: sum(stream.backlog_s for stream in self.streams))
         try:
@@ -76,6 +80,15 @@ class Server:
     def url(self) -> str:
         """Where streams connect."""
         return f"ws://{self.address}{PATH}"
+
+    def _keeper(self) -> Keeper | None:
+        config = self.config
+        if config.data_dir is None:
+            return None
+        quotas = Quotas(config.max_kept_utterances, config.max_kept_mb * 1_000_000, config.max_kept_days * 86_400.0)
+        keeper = Keeper(Path(config.data_dir).expanduser(), quotas, self._model)
+        self._open.callback(keeper.close)
+        return keeper
 
     async def _listen(self) -> Listener:
         config = self.config
@@ -113,7 +126,7 @@ class Server:
             slot = self.engine.open()
         except Overloaded as error:
             overloaded = error
-        stream = Stream(connection, self._context(), self.engine, slot, self.config, self.metrics)
+        stream = Stream(connection, self._context(), self.engine, slot, self.config, self.metrics, self.keeper)
         self.streams.add(stream)
         try:
             if overloaded:
@@ -124,6 +137,10 @@ class Server:
             if slot is not None:
                 self.engine.close(slot)
 
+    @property
+    def _model(self) -> ModelName:
+        return ModelName(name=self.bundle.manifest.name, version=self.bundle.manifest.version)
+
     def _context(self) -> SessionContext:
         config, bundle = self.config, self.bundle
         spec = bundle.spec
@@ -131,7 +148,7 @@ class Server:
             session=secrets.token_hex(8),
             spec=spec,
             tokens=bundle.tokens,
-            model=ModelName(name=bundle.manifest.name, version=bundle.manifest.version),
+            model=self._model,
             limits=Limits(
                 max_frame_bytes=config.max_frame_bytes,
                 max_message_bytes=config.max_message_bytes,
@@ -141,6 +158,9 @@ class Server:
             ),
             vad=VadSettings(aggressiveness=config.vad_aggressiveness, pre_roll_ms=config.pre_roll_ms),
             provisional_frames=-(-config.provisional_ms // spec.frame_ms),
+            keeps=self.keeper is not None,
+            agreed=frozenset(config.collect_speakers),
+            max_kept_s=config.max_kept_s,
         )
 
 

@@ -23,7 +23,7 @@ store = Store(Path(sys.argv[1]))
 for i in range(10_000):
     store.keep("anna", heard(i))
     print("kept", i, flush=True)
-    store.correct("session", str(i), f"really {i}")
+    store.correct("anna", "session", str(i), f"really {i}")
     print("corrected", i, flush=True)
 """
 
@@ -57,11 +57,12 @@ def test_what_is_kept_is_there_again(store: Store) -> None:
 
 def test_a_correction_is_trusted_and_what_was_heard_stays(store: Store) -> None:
     store.keep("anna", heard(0))
-    store.correct("session", "0", "ga mu")
+    store.correct("anna", "session", "0", "ga mu")
     (kept,) = store.utterances("anna")
     assert (kept.text, kept.heard, kept.source) == ("ga mu", "ba di", "corrected")
-    with pytest.raises(StoreError, match="was not kept"):
-        store.correct("session", "1", "x")
+    for speaker, utterance in (("anna", "1"), ("ben", "0")):
+        with pytest.raises(StoreError, match="was not kept"):
+            store.correct(speaker, "session", utterance, "x")
     with pytest.raises(StoreError, match="can't be kept"):
         store.keep("anna", heard(0))  # the same utterance again
     assert len(list(store.folder.rglob("*.flac"))) == 1
@@ -111,7 +112,7 @@ def test_quotas_of_bytes_and_age(tmp_path: Path) -> None:
 def test_summary_and_export(store: Store, tmp_path: Path) -> None:
     for number in range(3):
         store.keep("anna", heard(number))
-    store.correct("session", "1", "really")
+    store.correct("anna", "session", "1", "really")
     (summary,) = store.speakers()
     assert (summary.name, summary.utterances, summary.corrected) == ("anna", 3, 1)
     assert summary.seconds == pytest.approx(0.6)
@@ -128,7 +129,7 @@ def test_forgetting_leaves_no_trace(store: Store) -> None:
     for number in range(30):
         store.keep("Annabella Quux", heard(number, text="a secret sentence"))
         store.keep("ben", heard(100 + number, text="something else"))
-    store.correct("session", "3", "another whispered thing")
+    store.correct("Annabella Quux", "session", "3", "another whispered thing")
     kept = store.utterances("Annabella Quux")
     sounds = [one.audio.read_bytes()[100:160] for one in kept[:5]]
     assert traces(store.folder, *sounds, b"Annabella Quux", b"a secret sentence", b"whispered", kept[0].id.encode())

@@ -1,6 +1,6 @@
 """What speakers agreed to share, and what was learnt from it, on their own disk. Torch-free: the server imports it."""
 
 from myna.adapt.store.database import StoreError
-from myna.adapt.store.speech import Heard, Kept, Quotas, Source, SpeakerSummary, Store
+from myna.adapt.store.speech import Consent, Heard, Kept, Quotas, Source, SpeakerSummary, Store
 
-__all__ = ["Heard", "Kept", "Quotas", "Source", "SpeakerSummary", "Store", "StoreError"]
+__all__ = ["Consent", "Heard", "Kept", "Quotas", "Source", "SpeakerSummary", "Store", "StoreError"]

@@ -128,12 +128,13 @@ class Store:
         self._hold_quotas(speaker)
         return name
 
-    def correct(self, session: str, utterance: str, text: str) -> None:
+    def correct(self, speaker: str, session: str, utterance: str, text: str) -> None:
         """Say what was really said in an utterance, durably. Raises StoreError where it was not kept."""
         with self.database.writing() as connection:
             done = connection.execute(
-                "UPDATE utterances SET text = ?, source = 'corrected' WHERE session = ? AND utterance = ?",
-                (text, session, utterance),
+                "UPDATE utterances SET text = ?, source = 'corrected' WHERE session = ? AND utterance = ? "
+                "AND speaker = (SELECT id FROM speakers WHERE name = ?)",
+                (text, session, utterance, speaker),
             )
             if not done.rowcount:
                 raise StoreError("the utterance was not kept: without `collect` there is nothing to correct")
