@@ -1,10 +1,12 @@
 """Streams to a real server: order, errors, and connections that are lost."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from myna.adapt.store import Store
 from myna.client.errors import Refused, Unreachable
 from myna.client.transcriber import AsyncTranscriber, Event, Transcriber
 from myna.server.config import ServerConfig
@@ -18,6 +20,7 @@ from myna.server.protocol import (
     Ready,
     SpeechStarted,
     Start,
+    Stored,
 )
 from tests.client.proxy import Proxy
 from tests.server.speech import talk
@@ -182,6 +185,33 @@ async def test_a_server_that_restarts_is_waited_for() -> None:
     assert isinstance(events[-1], Done)
     assert events[-1].audio_seconds == round(len(AUDIO) / 32_000, 3)
     assert sum(isinstance(event, Done) for event in events) == 1
+
+
+async def test_corrections_find_their_utterance_across_connections(tmp_path: Path) -> None:
+    config = ServerConfig(port=0, model=str(TINY), data_dir=str(tmp_path))
+    start = Start(speaker="anna", collect=True)
+    with running_server(config) as url:
+        async with Proxy(url) as proxy, AsyncTranscriber(proxy.url, start, patience_s=10) as stream:
+            await stream.send(AUDIO)
+            await stream.finalize()
+            stored: list[str] = []
+            async for event in stream:
+                match event:
+                    case Finalized() if proxy.connections == 1:
+                        proxy.cut()
+                        await stream.send(AUDIO)
+                        await stream.finalize()
+                    case Final(utterance="3"):
+                        await stream.correct("1", "before")
+                        await stream.correct("3", "after")
+                    case Stored():
+                        stored.append(event.utterance)
+                        if len(stored) == 2:
+                            await stream.stop()
+            assert stored == ["1", "3"]
+            assert proxy.connections == 2
+    texts = [one.text for one in Store(tmp_path).utterances("anna")]
+    assert [texts.index(text) for text in ("before", "after")] == [1, 3]
 
 
 async def test_what_cannot_be_repeated_says_so(url: str) -> None:
