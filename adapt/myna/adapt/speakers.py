@@ -1,0 +1,89 @@
+"""`myna speaker`: what is kept of whom; list, show, export, forget."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from myna.adapt.store import Store, StoreError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+Name = Annotated[str, typer.Argument(help="As streams name the speaker.")]
+Data = Annotated[
+    Path, typer.Option(envvar="MYNA_DATA_DIR", help="The server's data_dir.", show_default="~/.local/share/myna")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+HOME = Path("~/.local/share/myna")
+
+
+@app.command("list")
+def list_speakers(data_dir: Data = HOME, as_json: Json = False) -> None:
+    """List the speakers of whom something is kept."""
+    found = _open(data_dir).speakers()
+    if as_json:
+        typer.echo(json.dumps({"speakers": [asdict(one) for one in found]}))
+        return
+    table = Table("speaker", "utterances", "corrected", "minutes", "MB", "newest")
+    for one in found:
+        size, minutes = f"{one.bytes / 1e6:.1f}", f"{one.seconds / 60:.1f}"
+        table.add_row(one.name, str(one.utterances), str(one.corrected), minutes, size, _when(one.newest_s))
+    Console().print(table if found else "Nothing is kept of anybody.")
+
+
+@app.command()
+def show(speaker: Name, data_dir: Data = HOME, as_json: Json = False) -> None:
+    """Show every utterance that is kept of a speaker: when, how sure, what was heard, what was really said."""
+    kept = _open(data_dir).utterances(speaker)
+    if not kept:
+        raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
+    if as_json:
+        rows = [asdict(one) | {"audio": str(one.audio)} for one in kept]
+        typer.echo(json.dumps({"speaker": speaker, "utterances": rows}, ensure_ascii=False))
+        return
+    table = Table("when", "seconds", "source", "confidence", "heard", "text")
+    for one in kept:
+        text = one.text if one.text != one.heard else ""
+        table.add_row(_when(one.created_s), f"{one.seconds:.1f}", one.source, f"{one.confidence:.2f}", one.heard, text)
+    Console().print(table)
+
+
+@app.command()
+def export(speaker: Name, out: Annotated[Path, typer.Argument(help="A new folder.")], data_dir: Data = HOME) -> None:
+    """Copy everything that is kept of a speaker: FLAC files, and a manifest that `myna evaluate` and recipes read."""
+    if out.exists():
+        raise StoreError(f"{out}: exists already; name a new folder")
+    count = _open(data_dir).export(speaker, out)
+    typer.echo(f"{out}: {count} utterances")
+
+
+@app.command()
+def forget(
+    speaker: Name,
+    data_dir: Data = HOME,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Remove everything that is kept of a speaker, for good: speech, texts, what was learnt."""
+    store = _open(data_dir)
+    count = len(store.utterances(speaker))
+    if not yes:
+        typer.confirm(f"Remove {count} utterances and everything learnt from them, for good?", abort=True, err=True)
+    if not store.forget(speaker):
+        raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
+    typer.echo(f"forgotten: {count} utterances")
+
+
+def _open(data_dir: Path) -> Store:
+    folder = data_dir.expanduser()
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: is no folder; nothing was kept yet, or --data-dir names another")
+    return Store(folder)
+
+
+def _when(time_s: float) -> str:
+    return datetime.fromtimestamp(time_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

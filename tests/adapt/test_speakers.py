@@ -1,0 +1,73 @@
+"""`myna speaker`: what is kept is shown, exported, forgotten by one command each."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from myna.adapt.speakers import app
+from myna.adapt.store import Store, StoreError
+from myna.bench.manifest import read_manifest
+from tests.adapt.store.test_speech import heard
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    store = Store(tmp_path / "data")
+    for number in range(3):
+        store.keep("anna", heard(number))
+    store.keep("ben", heard(3))
+    store.correct("anna", "session", "1", "ga mu")
+    store.close()
+    return tmp_path / "data"
+
+
+def run(data: Path, *arguments: object, answer: str | None = None) -> str:
+    words = [*map(str, arguments), "--data-dir", str(data)]
+    result = CliRunner().invoke(app, words, input=answer, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_list_and_show(data: Path) -> None:
+    found = json.loads(run(data, "list", "--json"))["speakers"]
+    assert [(one["name"], one["utterances"], one["corrected"]) for one in found] == [("anna", 3, 1), ("ben", 1, 0)]
+    assert "anna" in run(data, "list")
+    shown = json.loads(run(data, "show", "anna", "--json"))["utterances"]
+    assert [(one["heard"], one["text"]) for one in shown] == [
+        ("ba di", "ba di"),
+        ("ba di", "ga mu"),
+        ("ba di", "ba di"),
+    ]
+    assert "ga mu" in run(data, "show", "anna")
+
+
+def test_export_is_a_manifest(data: Path, tmp_path: Path) -> None:
+    assert "3 utterances" in run(data, "export", "anna", tmp_path / "out")
+    clips = read_manifest(tmp_path / "out/utterances.jsonl")
+    assert [(clip.text, clip.speaker) for clip in clips] == [("ba di", "anna"), ("ga mu", "anna"), ("ba di", "anna")]
+    with pytest.raises(StoreError, match="exists already"):
+        run(data, "export", "anna", tmp_path / "out")
+
+
+def test_forget_asks_first(data: Path) -> None:
+    result = CliRunner().invoke(app, ["forget", "anna", "--data-dir", str(data)], input="n\n")
+    assert result.exit_code != 0
+    assert len(Store(data).utterances("anna")) == 3
+    run(data, "forget", "anna", answer="y\n")
+    run(data, "forget", "ben", "--yes")
+    assert Store(data).speakers() == []
+    assert "Nothing is kept" in run(data, "list")
+
+
+@pytest.mark.parametrize("command", [["show", "carol"], ["forget", "carol", "--yes"]])
+def test_who_is_unknown_is_said_so(data: Path, command: list[str]) -> None:
+    with pytest.raises(StoreError, match="nothing is kept of this speaker"):
+        run(data, *command)
+
+
+def test_a_folder_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no folder"):
+        run(tmp_path / "absent", "list")
+    assert not (tmp_path / "absent").exists()
