@@ -2,5 +2,18 @@
 
 from myna.adapt.store.database import StoreError
 from myna.adapt.store.speech import Consent, Heard, Kept, Quotas, Source, SpeakerSummary, Store
+from myna.adapt.store.versions import InUse, Version, Versions
 
-__all__ = ["Consent", "Heard", "Kept", "Quotas", "Source", "SpeakerSummary", "Store", "StoreError"]
+__all__ = [
+    "Consent",
+    "Heard",
+    "InUse",
+    "Kept",
+    "Quotas",
+    "Source",
+    "SpeakerSummary",
+    "Store",
+    "StoreError",
+    "Version",
+    "Versions",
+]

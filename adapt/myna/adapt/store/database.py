@@ -41,6 +41,20 @@ SCHEMA = (
     );
     CREATE INDEX utterances_of ON utterances (speaker, created_s);
     """,
+    """
+    CREATE TABLE versions (
+        id INTEGER PRIMARY KEY,
+        speaker INTEGER NOT NULL REFERENCES speakers ON DELETE CASCADE,
+        version TEXT,                       -- of an adapter that passed the gate
+        reason TEXT,                        -- why a candidate did not
+        model TEXT NOT NULL,
+        report TEXT NOT NULL,               -- JSON
+        created_s REAL NOT NULL,
+        UNIQUE (speaker, version),
+        CHECK ((version IS NULL) <> (reason IS NULL))
+    );
+    ALTER TABLE speakers ADD COLUMN in_use TEXT;
+    """,
 )
 
 

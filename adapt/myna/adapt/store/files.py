@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whatever happens meanwhile."""
 
+import io
 import os
 import tempfile
 from pathlib import Path
@@ -12,23 +13,27 @@ RATE_HZ = 16_000
 
 
 def write_flac(path: Path, samples: NDArray[np.int16]) -> int:
-    """Write (n,) samples at 16 kHz, durably; return the file's bytes. Raises OSError."""
+    """Write (n,) samples at 16 kHz; return the file's bytes. Raises OSError."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, RATE_HZ, format="FLAC", subtype="PCM_16")
+    return write_file(path, buffer.getvalue())
+
+
+def write_file(path: Path, content: bytes) -> int:
+    """Write a file, durably; return its bytes. Raises OSError, and then there is none."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(suffix=".part", dir=path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            soundfile.write(file, samples, RATE_HZ, format="FLAC", subtype="PCM_16")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            size = os.fstat(file.fileno()).st_size
         temporary.rename(path)
         sync_folder(path.parent)
-    except soundfile.SoundFileError as error:
-        raise OSError(f"can't write audio ({error})") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return size
+    return len(content)
 
 
 def sync_folder(folder: Path) -> None:

@@ -93,6 +93,10 @@ class Store:
         self.folder, self.quotas, self._clock = folder, quotas or Quotas(), clock
         self.database = Database(folder)
 
+    def now_s(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return self._clock()
+
     def close(self) -> None:
         """Close the database."""
         self.database.close()
