@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from myna.adapt.speakers import app
-from myna.adapt.store import Store, StoreError
+from myna.adapt.store import Store, StoreError, Versions
 from myna.bench.manifest import read_manifest
 from tests.adapt.store.test_speech import heard
 
@@ -59,6 +59,25 @@ def test_forget_asks_first(data: Path) -> None:
     run(data, "forget", "ben", "--yes")
     assert Store(data).speakers() == []
     assert "Nothing is kept" in run(data, "list")
+
+
+def test_versions_and_rollback(data: Path) -> None:
+    assert "Nothing was learnt" in run(data, "versions", "anna")
+    versions = Versions(Store(data))
+    first, second = (versions.publish("anna", content, "tiny 1", {}) for content in (b"1", b"2"))
+    versions.refuse("anna", "It was no better.", "tiny 1", {})
+    found = json.loads(run(data, "versions", "anna", "--json"))["versions"]
+    assert [(one["version"], one["in_use"], one["reason"]) for one in found] == [
+        (first, False, None),
+        (second, True, None),
+        (None, False, "It was no better."),
+    ]
+    assert "It was no better." in run(data, "versions", "anna")
+    assert first in run(data, "rollback", "anna")
+    assert second in run(data, "rollback", "anna", "--to", second)
+    used = versions.in_use("anna")
+    assert used is not None
+    assert used.version == second
 
 
 @pytest.mark.parametrize("command", [["show", "carol"], ["forget", "carol", "--yes"]])

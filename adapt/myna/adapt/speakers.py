@@ -1,4 +1,4 @@
-"""`myna speaker`: what is kept of whom; list, show, export, forget."""
+"""`myna speaker`: what is kept and learnt of whom; list, show, export, forget, versions, rollback."""
 
 import json
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from myna.adapt.store import Store, StoreError
+from myna.adapt.store import Store, StoreError, Versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -76,6 +76,31 @@ def forget(
     if not store.forget(speaker):
         raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
     typer.echo(f"forgotten: {count} utterances")
+
+
+@app.command()
+def versions(speaker: Name, data_dir: Data = HOME, as_json: Json = False) -> None:
+    """List what was learnt of a speaker: versions, which one is in use, and what was refused, with the reason."""
+    found = Versions(_open(data_dir)).versions(speaker)
+    if as_json:
+        typer.echo(json.dumps({"speaker": speaker, "versions": [asdict(one) for one in found]}))
+        return
+    table = Table("when", "version", "model", "")
+    for one in found:
+        note = "in use" if one.in_use else one.reason or ""
+        table.add_row(_when(one.created_s), one.version or "refused", one.model, note)
+    Console().print(table if found else "Nothing was learnt of this speaker yet.")
+
+
+@app.command()
+def rollback(
+    speaker: Name,
+    to: Annotated[str | None, typer.Option(help="A version of `myna speaker versions`; else the one before.")] = None,
+    data_dir: Data = HOME,
+) -> None:
+    """Use an earlier version again, or the base alone."""
+    version = Versions(_open(data_dir)).roll_back(speaker, to)
+    typer.echo(f"in use: {version or 'the base alone'}")
 
 
 def _open(data_dir: Path) -> Store:

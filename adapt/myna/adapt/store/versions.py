@@ -1,4 +1,4 @@
-"""What was learnt of each speaker: versions that passed the gate, one of them in use; and refusals, with their reasons."""
+"""What was learnt of each speaker: versions that passed the gate, one of them in use; refusals and their reasons."""
 
 import json
 import sqlite3
@@ -109,7 +109,7 @@ class Versions:
             at = accepted.index(now.version)
             to = accepted[at - 1] if at else None
         elif to not in accepted:
-            raise StoreError(f"there is no version {to}; `myna speaker versions` lists what there is")
+            raise StoreError(f"there is no version {to}; `myna speaker versions` lists those there are")
         with self._database.writing() as connection:
             connection.execute("UPDATE speakers SET in_use = ? WHERE name = ?", (to, speaker))
         return to
