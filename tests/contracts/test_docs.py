@@ -66,6 +66,7 @@ RECEIVED: dict[str, type[BaseModel]] = {
     "final": protocol.Final,
     "finalized": protocol.Finalized,
     "stored": protocol.Stored,
+    "adaptation": protocol.Adaptation,
     "done": protocol.Done,
     "error": protocol.Error,
 }

@@ -12,7 +12,17 @@ from myna.models.ctc.greedy import Greedy, Token
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.outputs import DecodeRequest, DecodeResult, Message
-from myna.server.protocol import Endpointing, EndReason, Final, Latency, Partial, SpeechEnded, SpeechStarted, Word
+from myna.server.protocol import (
+    AdapterName,
+    Endpointing,
+    EndReason,
+    Final,
+    Latency,
+    Partial,
+    SpeechEnded,
+    SpeechStarted,
+    Word,
+)
 
 
 @dataclass(slots=True)
@@ -32,6 +42,7 @@ class Captioner:
         self, spec: ModelSpec, tokens: TokenTable, endpointing: Endpointing, partials: bool, words: bool
     ) -> None:
         self.endpointing = endpointing
+        self.adapter: AdapterName | None = None  # of what is heard from here on
         self.utterances = 0
         self._spec = spec
         self._tokens = tokens
@@ -106,6 +117,7 @@ class Captioner:
             confidence=_confidence(tokens),
             start=words[0].start if words else self._time(utterance.start_sample),
             end=words[-1].end if words else self._time(sample),
+            adapter=self.adapter,
             latency=self._latency,
         )
 

@@ -20,9 +20,10 @@ from myna.server.config import ServerConfig
 from myna.server.engine import Engine
 from myna.server.keeping import Keeper
 from myna.server.metrics import Metrics
-from myna.server.outputs import Amend, Close, Decode, DecodeRequest, DecodeResult, Keep, Send
+from myna.server.outputs import Amend, Close, Decode, DecodeRequest, DecodeResult, Find, Keep, Send
 from myna.server.protocol import CLOSE_CODES, ErrorCode, Final, encode
 from myna.server.session import Session, SessionContext, State
+from myna.server.speakers import Found, Speakers
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +53,14 @@ class Stream:
         config: ServerConfig,
         metrics: Metrics,
         keeper: Keeper | None = None,
+        speakers: Speakers | None = None,
     ) -> None:
         self._connection = connection
         self._session = Session(context)
         self._id = context.session
-        self._keeper = keeper
+        self._keeper, self._speakers = keeper, speakers
+        self._finding: asyncio.Task[None] | None = None  # the speaker's weights; nothing is heard before
+        self.speaker: str | None = None  # once they are known
         self._rate_hz = context.spec.features.sample_rate_hz
         self._engine = engine
         self._slot = slot  # None: refused, nothing will be decoded
@@ -102,6 +106,10 @@ class Stream:
         """End the stream with a fatal error."""
         self._tell(partial(self._session.refuse, code, message, retry_after_s))
 
+    def weights_changed(self, found: Found) -> None:
+        """Learn what the speaker's next utterance is heard with."""
+        self._tell(partial(self._session.weights_changed, found.voice, found.problem))
+
     # ------------------------------------------------------------------ reading
 
     async def _read(self) -> None:
@@ -136,6 +144,9 @@ class Stream:
     async def _room(self) -> None:
         """Give other streams their turn; wait while this one is too far ahead of the engine, or of its own reader."""
         await asyncio.sleep(0)
+        if self._finding is not None:
+            await self._finding
+            self._finding = None
         while self._session.state is not State.CLOSED and (
             self.backlog_s > self._config.max_backlog_s or self._outbox.qsize() > MAX_OUTBOX
         ):
@@ -172,6 +183,8 @@ class Stream:
             match output:
                 case Decode(request):
                     self._decode(request, began_s)
+                case Find(speaker):
+                    self._finding = self._loop.create_task(self._find(speaker))
                 case Keep():
                     assert self._keeper
                     self._keeper.keep(self._id, output)
@@ -180,6 +193,12 @@ class Stream:
                 case _:
                     self._outbox.put_nowait(output)
         self._moved.set()
+
+    async def _find(self, speaker: str) -> None:
+        assert self._speakers
+        found = await self._speakers.find(speaker)
+        self.speaker = speaker
+        self.weights_changed(found)
 
     def _amend(self, asked: Amend) -> None:
         assert self._keeper

@@ -15,6 +15,8 @@ from time import perf_counter
 
 import numpy as np
 
+from myna.models.adapter import AdapterBatch
+from myna.models.adapter_file import Adapter
 from myna.models.runtime import Runtime
 from myna.server.errors import InferenceError, Overloaded
 from myna.server.outputs import DecodeRequest, DecodeResult
@@ -192,7 +194,10 @@ class Engine:
 
     def _compute(self, jobs: list[_Job], began_s: float) -> list[DecodeResult | Exception]:
         batch = self._slots.gather([job.slot for job in jobs], [job.request for job in jobs])
-        step = self._runtime.step(batch.feats, batch.frames, batch.offset, batch.cached, batch.att, batch.conv)
+        adapters = self._adapters([job.request.adapter for job in jobs])
+        step = self._runtime.step(
+            batch.feats, batch.frames, batch.offset, batch.cached, batch.att, batch.conv, adapters
+        )
         compute_ms = (perf_counter() - began_s) * 1000
         results: list[DecodeResult | Exception] = []
         for row, job in enumerate(jobs):
@@ -205,6 +210,16 @@ class Engine:
             queue_ms = (began_s - job.submitted_s) * 1000
             results.append(DecodeResult(log_probs, queue_ms=queue_ms, compute_ms=compute_ms))
         return results
+
+    def _adapters(self, rows: list[Adapter | None]) -> AdapterBatch | None:
+        """Lay out the rows' adapters; None where every row is the base alone."""
+        if not any(rows):
+            return None
+        batch = AdapterBatch.zeros(self._runtime.spec, len(rows), max(adapter.rank for adapter in rows if adapter))
+        for row, adapter in enumerate(rows):
+            if adapter:
+                adapter.put(batch, row, self._runtime.spec)
+        return batch
 
 
 class _Load:

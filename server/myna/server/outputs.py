@@ -5,10 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from myna.models.adapter_file import Adapter
 from myna.server.collecting import Recording
-from myna.server.protocol import ServerMessage
+from myna.server.protocol import AdapterName, ServerMessage
 
 Message = ServerMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A speaker's weights, and what they are called."""
+
+    name: AdapterName
+    adapter: Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,7 @@ class DecodeRequest:
     first: bool  # starts from a fresh state
     keep: bool  # False: a provisional step, which leaves no trace in the state and may be skipped
     left_frames: int  # encoder frames of left context it may see
+    adapter: Adapter | None = None  # the same for all steps of an utterance
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,13 @@ class Decode:
     """Run a step and report with `Session.decoded`, `decode_skipped` or `decode_failed`."""
 
     request: DecodeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Find a speaker's weights and report with `Session.weights_changed`; nothing is to be heard before."""
+
+    speaker: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +91,4 @@ class Close:
     reason: str
 
 
-Output = Send | Decode | Keep | Amend | Close
+Output = Send | Decode | Find | Keep | Amend | Close

@@ -257,6 +257,16 @@ class Stored(FromServer):
     session: str
 
 
+class Adaptation(FromServer):
+    """What became of a speaker's weights; `swapped` is sent before the first utterance that is heard with them."""
+
+    type: Literal["adaptation"] = "adaptation"
+    speaker: str
+    event: Literal["swapped", "refused"]
+    version: str | None = Field(None, description="none: the base alone")
+    report: str | None = Field(None, description="why not")
+
+
 class Done(FromServer):
     """The last message of a stream that was stopped."""
 
@@ -276,7 +286,7 @@ class Error(FromServer):
 
 
 ClientMessage = Start | Finalize | Update | Correct | Stop
-ServerMessage = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Stored | Done | Error
+ServerMessage = Ready | SpeechStarted | SpeechEnded | Partial | Final | Finalized | Stored | Adaptation | Done | Error
 _CLIENT: TypeAdapter[ClientMessage] = TypeAdapter(Annotated[ClientMessage, Field(discriminator="type")])
 _SERVER: TypeAdapter[ServerMessage] = TypeAdapter(Annotated[ServerMessage, Field(discriminator="type")])
 

@@ -5,7 +5,7 @@ everything behind it waits, too: so the messages come in one order, whenever res
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import numpy as np
@@ -16,11 +16,13 @@ from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.audio import AudioDecoder, open_decoder
 from myna.server.captions import Captioner
-from myna.server.collecting import Collector
 from myna.server.endpoint import endpointing
-from myna.server.outputs import Amend, Close, Decode, DecodeResult, Keep, Message, Output, Send
+from myna.server.outputs import Amend, Close, Decode, DecodeResult, Find, Message, Output, Send, Voice
+from myna.server.personal import Personal, PersonalContext
 from myna.server.protocol import (
     CLOSE_CODES,
+    Adaptation,
+    AdapterName,
     BadMessage,
     Correct,
     Done,
@@ -40,6 +42,7 @@ from myna.server.protocol import (
     parse_client,
 )
 from myna.server.segmenter import Chunk, ChunkPlan, Closed, Opened, Segmenter, SpeechEvent
+from myna.server.terms import refusal
 from myna.server.vad import VadSettings
 
 
@@ -78,9 +81,7 @@ class SessionContext:
     limits: Limits
     vad: VadSettings = field(default_factory=VadSettings)
     provisional_frames: int = 4
-    keeps: bool = False  # utterances of those who agree
-    agreed: frozenset[str] = frozenset()  # speakers who agreed once for all
-    max_kept_s: float = 60.0  # longer utterances are not kept
+    personal: PersonalContext = field(default_factory=PersonalContext)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +92,20 @@ class _Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class _Swapped:
+    """From here on other weights; none: the base alone."""
+
+    name: AdapterName | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Drained:
     """Everything accepted is answered."""
 
     code: int
 
 
-_Event = SpeechEvent | _Changed | _Drained | Finalized | Error
+_Event = SpeechEvent | _Changed | _Swapped | _Drained | Finalized | Error
 
 
 class Session:
@@ -112,9 +120,8 @@ class Session:
         self._decoder: AudioDecoder | None = None
         self._segmenter: Segmenter | None = None
         self._captioner: Captioner | None = None
-        self._collector = Collector(context.spec.features.sample_rate_hz, context.max_kept_s)
-        self._speaker: str | None = None
-        self._amending = 0  # corrections that are not answered yet
+        self._personal = Personal(context.personal, context.session, context.spec.features.sample_rate_hz)
+        self._ready: Ready | None = None  # to be sent once the speaker's weights are known
         self._restarting = False
 
     @property
@@ -160,7 +167,11 @@ class Session:
             case Update():
                 self._update(message)
             case Correct():
-                self._correct(message)
+                asked = self._personal.correct(message)
+                if isinstance(asked, Amend):
+                    self._out.append(asked)
+                else:
+                    self._error(*asked, fatal=False)
             case Stop():
                 self._stop(1000)
 
@@ -185,6 +196,21 @@ class Session:
 
     # ------------------------------------------------------------------ inputs from the engine and the shell
 
+    def weights_changed(self, voice: Voice | None, problem: str | None = None) -> None:
+        """Learn what the speaker's next utterance is heard with, and why with the base alone where that is a pity."""
+        if self.state is State.CLOSED:
+            return
+        personal = self._personal
+        personal.expect(voice)
+        if self._ready is not None:
+            assert self._captioner
+            personal.turn()
+            self._captioner.adapter = personal.name
+            self._send(self._ready.model_copy(update={"adapter": personal.name}))
+            self._ready = None
+        if problem is not None and personal.speaker is not None:
+            self._send(Adaptation(speaker=personal.speaker, event="refused", report=problem))
+
     def decoded(self, request_id: int, result: DecodeResult) -> None:
         """Take the result of a Decode."""
         self._results[request_id] = result
@@ -201,7 +227,7 @@ class Session:
 
     def amended(self, asked: Amend, problem: str | None) -> None:
         """Learn that an Amend is on disk, or what is wrong. Answered at once: it belongs to no place in the stream."""
-        self._amending -= 1
+        self._personal.amending -= 1
         if self.state is State.CLOSED:
             return
         if problem is None:
@@ -241,7 +267,7 @@ class Session:
     def _start(self, start: Start) -> None:
         context, spec = self._context, self._context.spec
         chunk = start.chunk_ms // spec.frame_ms if start.chunk_ms else spec.chunk_frames
-        problem = _unsupported(start) or self._refused(start, chunk)
+        problem = refusal(start, context.limits, context.model.name) or self._personal.refusal(start)
         if problem:
             self._error(*problem, fatal=True)
             return
@@ -254,48 +280,25 @@ class Session:
             return
         self._segmenter = Segmenter(spec, plan, context.vad, rule.silence_ms)
         self._captioner = Captioner(spec, context.tokens, rule, start.partials, start.words)
-        self._speaker = start.speaker
-        self._collector.agree(start.collect or start.speaker in context.agreed)
-        self._send(
-            Ready(session=context.session, model=context.model, chunk_ms=chunk * spec.frame_ms, limits=context.limits)
+        self._personal.begin(start)
+        self._ready = Ready(
+            session=context.session, model=context.model, chunk_ms=chunk * spec.frame_ms, limits=context.limits
         )
-
-    def _refused(self, start: Start, chunk_frames: int) -> tuple[ErrorCode, str] | None:
-        context = self._context
-        choices = context.limits.chunk_choices_ms
-        if start.model not in (None, context.model.name):
-            return "refused", f"model: this server has {context.model.name} alone"
-        if start.collect and (problem := self._uncollected(start.speaker)):
-            return problem
-        if start.chunk_ms is not None and start.chunk_ms not in choices:
-            return "bad_message", f"chunk_ms: must be one of {', '.join(map(str, choices))}"
-        return None
-
-    def _uncollected(self, speaker: str | None) -> tuple[ErrorCode, str] | None:
-        """Tell why nothing can be kept, if so."""
-        if not self._context.keeps:
-            return "not_supported", "collect: this server keeps nothing; it has no data_dir"
-        return ("bad_message", "collect: needs a speaker, whose speech it is") if speaker is None else None
-
-    def _correct(self, correct: Correct) -> None:
-        if self._speaker is None or not self._context.keeps:
-            what = "this stream names no speaker" if self._speaker is None else "this server keeps nothing"
-            self._error("not_stored", f"correct: {what}, so nothing of it is kept", fatal=False)
-            return
-        self._amending += 1
-        session = correct.session or self._context.session
-        self._out.append(Amend(self._speaker, session, correct.utterance, correct.text))
+        if start.speaker is not None and self._personal.adapts:
+            self._out.append(Find(start.speaker))
+        else:
+            self.weights_changed(None)
 
     def _update(self, update: Update) -> None:
         assert self._segmenter
         if update.hotwords or update.grammar is not None:
             self._error("not_supported", "update: hotwords and grammar can't be changed yet", fatal=False)
         if update.collect is not None:
-            problem = self._uncollected(self._speaker) if update.collect else None
+            problem = self._personal.uncollected(self._personal.speaker) if update.collect else None
             if problem:
                 self._error(*problem, fatal=False)
             else:
-                self._collector.agree(update.collect)
+                self._personal.collector.agree(update.collect)
         if update.endpointing is not None:
             rule = endpointing(update.endpointing)
             self._segmenter.silence_ms = rule.silence_ms
@@ -316,14 +319,16 @@ class Session:
 
     def _push(self, samples: NDArray[np.int16]) -> None:
         assert self._segmenter
-        self._collector.hear(samples)
+        self._personal.collector.hear(samples)
         self._hear(self._segmenter.push(samples))
 
     def _hear(self, events: list[SpeechEvent]) -> None:
         for event in events:
+            if isinstance(event, Opened) and self._personal.turn():
+                self._timeline.append(_Swapped(self._personal.name))
             self._timeline.append(event)
             if isinstance(event, Chunk):
-                self._out.append(Decode(event.request))
+                self._out.append(Decode(replace(event.request, adapter=self._personal.adapter)))
         self._advance()
 
     def _later(self, event: _Event) -> None:
@@ -336,7 +341,7 @@ class Session:
             head = self._timeline[0]
             if isinstance(head, Chunk) and head.request.id not in self._results:
                 return
-            if isinstance(head, _Drained) and self._amending:
+            if isinstance(head, _Drained) and self._personal.amending:
                 return
             self._timeline.popleft()
             self._tell(head)
@@ -354,6 +359,11 @@ class Session:
                 self._send(*self._captioner.closed(sample, reason))
             case _Changed(rule):
                 self._captioner.endpointing = rule
+            case _Swapped(name):
+                self._captioner.adapter = name
+                version = name.version if name else None
+                speaker = self._personal.speaker or ""
+                self._send(Adaptation(speaker=speaker, event="swapped", version=version))
             case _Drained(code):
                 self._finish(code)
             case _:
@@ -371,9 +381,8 @@ class Session:
     def _send(self, *messages: Message) -> None:
         for message in messages:
             self._out.append(Send(message))
-            recording = self._collector.told(message)
-            if recording is not None and self._speaker is not None:
-                self._out.append(Keep(self._speaker, recording, self._speaker in self._context.agreed))
+            if kept := self._personal.told(message):
+                self._out.append(kept)
 
     def _error(self, code: ErrorCode, message: str, fatal: bool, retry_after_s: float | None = None) -> None:
         """Say what is wrong: at once and for good if fatal, else in the order of the stream."""
@@ -385,16 +394,3 @@ class Session:
         self._send(error)
         self._out.append(Close(CLOSE_CODES[code], code))
         self.state = State.CLOSED
-
-
-def _unsupported(start: Start) -> tuple[ErrorCode, str] | None:
-    """Name the first thing asked for that this version can't do."""
-    asked = {
-        "hotwords": bool(start.hotwords),
-        "grammar": start.grammar is not None,
-        "alternatives": start.alternatives > 0,
-        "resume": start.resume is not None,
-        "format": start.format == "written",
-    }
-    name = next((field for field, wanted in asked.items() if wanted), None)
-    return ("not_supported", f"{name}: not supported yet; leave it out") if name else None

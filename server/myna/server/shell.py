@@ -14,7 +14,7 @@ from websockets.asyncio.server import Server as Listener
 from websockets.asyncio.server import ServerConnection, serve
 
 from myna.adapt.store import Quotas
-from myna.models.bundle import open_bundle, resolve_bundle
+from myna.models.bundle import STEP, open_bundle, resolve_bundle
 from myna.models.runtime import Runtime
 from myna.server.config import ServerConfig
 from myna.server.connection import Stream
@@ -23,8 +23,10 @@ from myna.server.errors import ConfigError, Overloaded
 from myna.server.http import FrontDesk
 from myna.server.keeping import Keeper
 from myna.server.metrics import Metrics
+from myna.server.personal import PersonalContext
 from myna.server.protocol import PATH, Limits, ModelName
 from myna.server.session import SessionContext
+from myna.server.speakers import Speakers
 from myna.server.vad import VadSettings
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class Server:
         self.engine = Engine(Runtime(self.bundle, config.threads), _engine_settings(config), self.metrics.step)
         self._open.callback(self.engine.stop)
         self.keeper = self._keeper()
+        self.speakers = self._speakers()
         self.metrics.streams.set_function(lambda: self.engine.open_slots)
         self.metrics.backlog.set_function(lambda: sum(stream.backlog_s for stream in self.streams))
         try:
@@ -74,6 +77,8 @@ class Server:
                 stream.refuse("restarting", "the server is going down; connect again")
             if not await self._gone(2 * self.config.close_timeout_s):
                 logger.warning("%d streams were cut off", len(self.streams))
+        if self.speakers:
+            await self.speakers.close()
         await asyncio.to_thread(self._open.close)
 
     @property
@@ -89,6 +94,14 @@ class Server:
         keeper = Keeper(Path(config.data_dir).expanduser(), quotas, self._model)
         self._open.callback(keeper.close)
         return keeper
+
+    def _speakers(self) -> Speakers | None:
+        config = self.config
+        if config.data_dir is None:
+            return None
+        base = self.bundle.manifest.sha256[STEP]
+        folder, most = Path(config.data_dir).expanduser(), config.max_adapters_mb * 1_000_000
+        return Speakers(folder, self.bundle.spec, base, most, lambda: self.streams)
 
     async def _listen(self) -> Listener:
         config = self.config
@@ -126,7 +139,9 @@ class Server:
             slot = self.engine.open()
         except Overloaded as error:
             overloaded = error
-        stream = Stream(connection, self._context(), self.engine, slot, self.config, self.metrics, self.keeper)
+        stream = Stream(
+            connection, self._context(), self.engine, slot, self.config, self.metrics, self.keeper, self.speakers
+        )
         self.streams.add(stream)
         try:
             if overloaded:
@@ -158,9 +173,12 @@ class Server:
             ),
             vad=VadSettings(aggressiveness=config.vad_aggressiveness, pre_roll_ms=config.pre_roll_ms),
             provisional_frames=-(-config.provisional_ms // spec.frame_ms),
-            keeps=self.keeper is not None,
-            agreed=frozenset(config.collect_speakers),
-            max_kept_s=config.max_kept_s,
+            personal=PersonalContext(
+                adapts=self.speakers is not None,
+                keeps=self.keeper is not None,
+                agreed=frozenset(config.collect_speakers),
+                max_kept_s=config.max_kept_s,
+            ),
         )
 
 

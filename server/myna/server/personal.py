@@ -1,0 +1,89 @@
+"""Who speaks in one stream: what they agreed to, what they corrected, with which weights they are heard. No I/O."""
+
+from dataclasses import dataclass
+
+from myna.models.adapter_file import Adapter
+from myna.server.collecting import Collector
+from myna.server.outputs import Amend, Keep, Message, Voice
+from myna.server.protocol import AdapterName, Correct, Start
+from myna.server.terms import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalContext:
+    """What a server can do for those who name themselves."""
+
+    adapts: bool = False  # has weights of speakers
+    keeps: bool = False  # utterances of those who agree
+    agreed: frozenset[str] = frozenset()  # speakers who agreed once for all
+    max_kept_s: float = 60.0  # longer utterances are not kept
+
+
+class Personal:
+    """One stream's speaker, if it names one."""
+
+    def __init__(self, context: PersonalContext, session: str, rate_hz: int) -> None:
+        self.speaker: str | None = None
+        self.collector = Collector(rate_hz, context.max_kept_s)
+        self.amending = 0  # corrections that are not answered yet
+        self._context, self._session = context, session
+        self._voice: Voice | None = None  # of the utterance under way
+        self._coming: Voice | None = None  # of the next one
+
+    def begin(self, start: Start) -> None:
+        """Learn who speaks, and what they agree to."""
+        self.speaker = start.speaker
+        self.collector.agree(start.collect or start.speaker in self._context.agreed)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether there may be weights of the speaker."""
+        return self.speaker is not None and self._context.adapts
+
+    # ------------------------------------------------------------------ weights
+
+    @property
+    def adapter(self) -> Adapter | None:
+        """With what the utterance under way is heard; None: the base alone."""
+        return self._voice.adapter if self._voice else None
+
+    @property
+    def name(self) -> AdapterName | None:
+        """How that is called."""
+        return self._voice.name if self._voice else None
+
+    def expect(self, voice: Voice | None) -> None:
+        """Learn with what the next utterance is heard."""
+        self._coming = voice
+
+    def turn(self) -> bool:
+        """Take what was expected, between two utterances; tell whether that is another than before."""
+        before, self._voice = self.name, self._coming
+        return self.name != before
+
+    # ------------------------------------------------------------------ speech
+
+    def refusal(self, start: Start) -> Problem | None:
+        """Tell why a stream can't begin so, if it can't."""
+        return self.uncollected(start.speaker) if start.collect else None
+
+    def uncollected(self, speaker: str | None) -> Problem | None:
+        """Tell why nothing of a speaker can be kept, if so."""
+        if not self._context.keeps:
+            return "not_supported", "collect: this server keeps nothing; it has no data_dir"
+        return ("bad_message", "collect: needs a speaker, whose speech it is") if speaker is None else None
+
+    def told(self, message: Message) -> Keep | None:
+        """Follow what the client is told; ask for an utterance to be kept."""
+        recording = self.collector.told(message)
+        if recording is None or self.speaker is None:
+            return None
+        return Keep(self.speaker, recording, self.speaker in self._context.agreed)
+
+    def correct(self, correct: Correct) -> Amend | Problem:
+        """Ask for a correction to be stored, or tell why not."""
+        if self.speaker is None or not self._context.keeps:
+            what = "this stream names no speaker" if self.speaker is None else "this server keeps nothing"
+            return "not_stored", f"correct: {what}, so nothing of it is kept"
+        self.amending += 1
+        return Amend(self.speaker, correct.session or self._session, correct.utterance, correct.text)
