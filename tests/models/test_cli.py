@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from myna.models.bundle import STEP, read_bundle
+from myna.models.bundle import CARD, STEP, read_bundle
 from myna.models.cli import app
 from myna.models.errors import MynaError
 from myna.models.runtime import Runtime
@@ -113,7 +113,9 @@ def test_a_bundle_is_shrunk(tmp_path: Path) -> None:
 def test_a_bundle_is_quantised(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra `adapt`")
     speech(tmp_path)
-    model("quantize", TINY, tmp_path / "int8")
+    (tmp_path / "card.md").write_text("# mine\n")
+    model("quantize", TINY, tmp_path / "int8", "--card", tmp_path / "card.md")
+    assert (tmp_path / "int8" / CARD).read_text() == "# mine\n"
     model("quantize", TINY, tmp_path / "int4", "--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
     for precision in ("int8", "int4"):
         assert read_bundle(tmp_path / precision).manifest.precision == precision

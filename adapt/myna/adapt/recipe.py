@@ -172,7 +172,7 @@ class RunSettings(_Section):
     rounding: Literal["none", "int8", "int4"] = Field(
         "none",
         description="train with the rounding in it: weights are rounded as forward and backward see them, and in the "
-        "bundle, so that `myna model quantize` to this precision costs nothing more. For a short last run",
+        "bundle, so that `myna model quantize` to this precision changes nothing more. For a short last run",
     )
     seed: int = Field(0, ge=0, description="of every choice")
     threads: int = Field(0, ge=0, description="of the CPU; 0: as many as it has cores")

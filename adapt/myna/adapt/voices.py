@@ -86,7 +86,7 @@ def _hibari() -> Any:
     try:
         from hibari import tts
     except ImportError:
-        raise DataError("synthetic speech needs phonemes: pip install hibari-tts==0.2.1") from None
+        raise DataError("synthetic speech needs phonemes: pip install --no-deps hibari-tts==0.2.1") from None
     return tts
 
 

@@ -187,6 +187,9 @@ def quantize(
         Path | None, typer.Option(exists=True, dir_okay=False, help='Speech to round by: JSON lines with "audio".')
     ] = None,
     clips: Annotated[int, typer.Option(min=1, help="How many clips of it to hear.")] = 200,
+    card: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Markdown in the place of its MODEL_CARD.md.")
+    ] = None,
 ) -> None:
     """Make a smaller, faster bundle of a fp32 one. Needs the extra `adapt` (torch, onnx).
 
@@ -199,6 +202,7 @@ def quantize(
         if opened.manifest.precision != "fp32":
             raise BundleError(f"{bundle}: is {opened.manifest.precision} already; quantize the fp32 bundle")
         files: dict[str, bytes | Path] = {name: opened.path / name for name in opened.manifest.sha256}
+        files |= {CARD: card} if card else {}
         _write(out, opened.manifest, files, precision, _calibrated(opened, calibrate, clips) if calibrate else None)
 
 

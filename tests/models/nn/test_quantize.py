@@ -51,7 +51,8 @@ def test_a_quantised_bundle_says_about_the_same(tmp_path: Path, precision: str) 
     assert front["bits"] == 8  # whatever the rest has
     names = {i.name for i in onnx.load(step).graph.initializer}
     assert "subsampling.convolutions.1.project.weight.scale" in names
-    assert ("blocks.1.ff2.reduce.weight.scale" in names) == (precision == "int4")  # 48 inputs, blocks of 128 or 32
+    assert ("blocks.1.ff2.expand.weight.scale" in names) == (precision == "int4")  # 32 inputs, blocks of 128 or 32
+    assert "blocks.1.ff2.reduce.weight.scale" not in names  # 48 inputs, 8 bits in both
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])
