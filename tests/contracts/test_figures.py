@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from myna.bench.tables import DOCUMENTS, OURS, TINY_EN, filled, result
+from myna.bench.tables import CHUNKS, DOCUMENTS, OURS, TINY_EN, filled, result
 from myna.models.bundle import read_bundle, resolve_bundle
 from tests.support import ROOT
 
@@ -31,6 +31,7 @@ def test_all_heard_the_same_words() -> None:
 def test_the_results_are_those_of_what_ships() -> None:
     manifest = read_bundle(resolve_bundle(), verify=False).manifest
     assert result(OURS)["model"] == f"{manifest.name} {manifest.version} {manifest.precision}"
+    assert {row["model"] for row in result(CHUNKS)["chunks"]} == {result(OURS)["model"]}
 
 
 def test_rounding_costs_little() -> None:

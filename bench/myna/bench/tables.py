@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "bench/results"
 
 OURS = "2026-11-27-english-2-480ms"  # and -fp32, -int8
-CHUNKS = "2026-11-24-chunks-fp32"
+CHUNKS = "2026-11-27-english-2-chunks"
 LONG = "2026-11-27-long"
 TINY_EN = "2026-11-24-whisper-tiny.en"
 PEERS = {"Whisper tiny.en": TINY_EN}
@@ -137,6 +137,7 @@ DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     PRETRAINED / DEFAULT / CARD: {
         "corpora": lambda: by_group("corpora"),
         "accents": lambda: by_group("accents", FEWEST),
+        "chunks": chunks,
         "peers": peers,
     },
 }
