@@ -96,4 +96,6 @@ def test_the_contract_tells_of_sources_and_modules() -> None:
     table = {names(row[0])[0]: row[1:] for row in rows(section(ROOM, "### Sources"))}
     assert table == {key: [default_of(field), field.description] for key, field in Source.model_fields.items()}
     listed = {name for row in rows(section(ROOM, "## Modules")) for name in names(row[0])}
-    assert listed == {path.name for path in (ROOT / "adapt/myna/adapt").glob("*.py")} - {"__init__.py"}
+    home = ROOT / "adapt/myna/adapt"
+    packages = {f"{path.parent.name}/" for path in home.glob("*/__init__.py")}
+    assert listed == {path.name for path in home.glob("*.py")} - {"__init__.py"} | packages
