@@ -19,7 +19,7 @@ OURS = "2026-11-27-english-2-480ms"  # and -fp32, -int8
 CHUNKS = "2026-11-27-english-2-chunks"
 LONG = "2026-11-27-long"
 TINY_EN = "2026-11-24-whisper-tiny.en"
-PEERS = {"Whisper tiny.en": TINY_EN}
+PEERS = {"Whisper tiny.en": TINY_EN, "Moonshine tiny-en": "2026-11-27-moonshine-tiny-en"}
 CORPORA = {
     "libri-clean": "audiobooks",
     "libri-other": "audiobooks, harder",
