@@ -53,7 +53,7 @@ def running(data: Path) -> Iterator[Running]:
         yield running
 
 
-async def test_a_speaker_is_heard_with_their_weights(running: Running, versions: Versions) -> None:
+async def test_a_speaker_is_heard_with_their_weights(running: Running, versions: Versions, data: Path) -> None:
     base = await hear(running.url)
     version = versions.publish("anna", content(0), "tiny 1", {})
     messages = await hear(running.url, speaker="anna")
@@ -63,6 +63,12 @@ async def test_a_speaker_is_heard_with_their_weights(running: Running, versions:
     assert names == [("anna", version)] * 4
     assert [f.text for f in finals] != [m.text for m in base if isinstance(m, Final)]
     assert not any(isinstance(m, Adaptation) for m in messages)
+    await hear(running.url, speaker="anna", collect=True)
+
+    async def kept() -> set[str | None]:
+        return {one.adapter for one in Store(data).utterances("anna")[1:]}
+
+    await until(kept, {version})
     other = await hear(running.url, speaker="ben")
     assert told(other) == told(base)
 

@@ -20,6 +20,7 @@ class Recording:
     samples: NDArray[np.int16]  # (n,) at the model's rate
     text: str
     confidence: float
+    adapter: str | None = None  # version of the speaker's weights that it was heard with
 
 
 class Collector:
@@ -61,7 +62,10 @@ class Collector:
                 first, end = self._spans.pop(message.utterance, (0, 0))
                 whole = self.agreed and self._first <= first < end <= self._next
                 if whole and message.text:
-                    return Recording(message.utterance, self._cut(first, end), message.text, message.confidence)
+                    adapter = message.adapter.version if message.adapter else None
+                    return Recording(
+                        message.utterance, self._cut(first, end), message.text, message.confidence, adapter
+                    )
         return None
 
     def _sample(self, time_s: float) -> int:

@@ -26,7 +26,9 @@ class Keeper:
         def work() -> None:
             one = asked.recording
             consent: Consent = "configured" if asked.once_for_all else "stream"
-            heard = Heard(one.samples, one.text, one.confidence, session, one.utterance, self._model, consent=consent)
+            heard = Heard(
+                one.samples, one.text, one.confidence, session, one.utterance, self._model, one.adapter, consent=consent
+            )
             try:
                 self._store().keep(asked.speaker, heard)
             except StoreError as error:

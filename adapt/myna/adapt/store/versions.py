@@ -9,7 +9,7 @@ from typing import Any
 
 from myna.adapt.store.database import StoreError
 from myna.adapt.store.files import write_file
-from myna.adapt.store.speech import Store
+from myna.adapt.store.speech import SPEAKERS, Store
 from myna.models.adapter_file import version_of
 
 
@@ -95,7 +95,7 @@ class Versions:
         if not rows or rows[0]["in_use"] is None:
             return None
         version = str(rows[0]["in_use"])
-        return InUse(version, _file(self._store.folder / "speakers" / rows[0]["folder"], version))
+        return InUse(version, _file(self._store.folder / SPEAKERS / rows[0]["folder"], version))
 
     def roll_back(self, speaker: str, to: str | None = None) -> str | None:
         """Use an earlier version (none named: the one before, or the base); return it. Raises StoreError."""
