@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from myna.models.adapter import layout_of
+from myna.models.adapter_file import Adapter
 from myna.models.nn.conformer import Conformer, Packed
 from myna.models.spec import ModelSpec
 
@@ -52,6 +53,19 @@ class Deltas(nn.Module):
         some = next((p for _, p in self.named()), None)
         zeros = torch.zeros(shape, device=None if some is None else some.device)
         return torch.stack([held.get(str(i), zeros) for i in range(self.spec.blocks)])[None]
+
+    @torch.no_grad()
+    def adapter(self, base: str) -> Adapter:
+        """Write them as a file holds them, in float16; `base` is the hash of the graph they bend."""
+        parts, width = dict[str, Tensor](), self.layout.width
+        for block, down in self.down.items():
+            for slot in self.layout.maps:
+                parts[f"{slot.name}.{block}.down"] = down[slot.inputs]
+                parts[f"{slot.name}.{block}.up"] = self.up[block][:, slot.outputs]
+        for block, shift in self.shift.items():
+            for i, name in enumerate(self.layout.norms):
+                parts[f"{name}.{block}.gain"], parts[f"{name}.{block}.shift"] = shift.view(-1, 2, width)[i]
+        return Adapter(base, {name: part.half().numpy() for name, part in parts.items()})
 
     @torch.no_grad()
     def fold(self, model: Conformer) -> None:

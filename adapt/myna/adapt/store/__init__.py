@@ -1,6 +1,7 @@
 """What speakers agreed to share, and what was learnt from it, on their own disk. Torch-free: the server imports it."""
 
 from myna.adapt.store.database import StoreError
+from myna.adapt.store.rounds import Pace, Rounds
 from myna.adapt.store.speech import Consent, Heard, Kept, Quotas, Source, SpeakerSummary, Store
 from myna.adapt.store.versions import InUse, Version, Versions
 
@@ -9,7 +10,9 @@ __all__ = [
     "Heard",
     "InUse",
     "Kept",
+    "Pace",
     "Quotas",
+    "Rounds",
     "Source",
     "SpeakerSummary",
     "Store",

@@ -55,6 +55,18 @@ SCHEMA = (
     );
     ALTER TABLE speakers ADD COLUMN in_use TEXT;
     """,
+    """
+    CREATE TABLE rounds (
+        id INTEGER PRIMARY KEY,
+        speaker INTEGER NOT NULL REFERENCES speakers ON DELETE CASCADE,
+        began_s REAL NOT NULL,
+        ended_s REAL,                       -- none: it is under way, or its process died
+        error TEXT
+    );
+    -- when it was kept or corrected last
+    ALTER TABLE utterances ADD COLUMN changed_s REAL NOT NULL DEFAULT 0;
+    UPDATE utterances SET changed_s = created_s;
+    """,
 )
 
 

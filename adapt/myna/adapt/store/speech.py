@@ -115,7 +115,7 @@ class Store:
                     "id": name, "session": heard.session, "utterance": heard.utterance, "samples": len(heard.samples),
                     "bytes": size, "heard": heard.text, "text": heard.text, "source": heard.source,
                     "confidence": heard.confidence, "consent": heard.consent, "model": heard.model,
-                    "adapter": heard.adapter, "created_s": self._clock(),
+                    "adapter": heard.adapter, "created_s": self._clock(), "changed_s": self._clock(),
                 }  # fmt: skip
                 done = connection.execute(
                     f"INSERT INTO utterances (speaker, {', '.join(row)}) "
@@ -136,9 +136,9 @@ class Store:
         """Say what was really said in an utterance, durably. Raises StoreError where it was not kept."""
         with self.database.writing() as connection:
             done = connection.execute(
-                "UPDATE utterances SET text = ?, source = 'corrected' WHERE session = ? AND utterance = ? "
-                "AND speaker = (SELECT id FROM speakers WHERE name = ?)",
-                (text, session, utterance, speaker),
+                "UPDATE utterances SET text = ?, source = 'corrected', changed_s = ? "
+                "WHERE session = ? AND utterance = ? AND speaker = (SELECT id FROM speakers WHERE name = ?)",
+                (text, self._clock(), session, utterance, speaker),
             )
             if not done.rowcount:
                 raise StoreError("the utterance was not kept: without `collect` there is nothing to correct")

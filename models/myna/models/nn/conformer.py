@@ -131,13 +131,36 @@ class Conformer(nn.Module):
 
         Adapters of one row are every row's. Nothing else is kept, so that training holds what its gradients need alone.
         """
-        x = self.subsampling((feats - self.mean) * self.istd).to(self.mean.dtype)
+        x = self.front(feats)
+        return self.above(x, frames, chunk_frames, left_chunks, offset, adapters, taps)
+
+    def front(self, feats: Tensor) -> Tensor:
+        """Subsample feats (B, M, mels): what goes into the first block (B, T, width), but for its scale and places."""
+        x: Tensor = self.subsampling((feats - self.mean) * self.istd)
+        return x.to(self.mean.dtype)
+
+    def above(
+        self,
+        x: Tensor,
+        frames: Tensor,
+        chunk_frames: int = 0,
+        left_chunks: int = -1,
+        offset: int = 0,
+        adapters: Packed | None = None,
+        taps: Collection[int] = (),
+        blocks: range | None = None,
+    ) -> list[Tensor]:
+        """Go on like `heard` from what `front` gave, or `blocks` from what came out of the block before: (B, T, width).
+
+        Returns what comes out of the blocks `taps`, in order, and of the last one.
+        """
         mask = self._mask(frames, x.shape[1], chunk_frames, left_chunks)
         places = self._places(torch.full((len(x),), offset, device=x.device), x.shape[1])
-        x, tapped = self._scaled(x, places), list[Tensor]()
+        blocks, tapped = blocks or range(len(self.blocks)), list[Tensor]()
+        x = x if blocks.start else self._scaled(x, places)
         att_cache, conv_cache = self._no_cache(x)
-        for i, block in enumerate(self.blocks):
-            x, _, _ = block(x, places, att_cache[:, i], conv_cache[:, i], mask, self._bend(adapters, i))
+        for i in blocks:
+            x, _, _ = self.blocks[i](x, places, att_cache[:, i], conv_cache[:, i], mask, self._bend(adapters, i))
             if i in taps:
                 tapped.append(x)
         return [*tapped, x]

@@ -1,0 +1,87 @@
+"""The gate: whether what was learnt may be used. It must help its speaker beyond chance and harm nobody else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from myna.adapt.personal.lessons import Mark
+from myna.adapt.personal.settings import AdaptSettings
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The base and what was learnt, on the same utterances."""
+
+    utterances: int
+    words: int
+    base_errors: int
+    errors: int
+    base_loss: float  # nats per unit
+    loss: float
+    sure: float  # share of resamples in which fewer words are wrong
+    sure_by_loss: float  # in which the loss is lower
+
+    @property
+    def base_wer(self) -> float:
+        """Errors of the base by words."""
+        return self.base_errors / max(1, self.words)
+
+    @property
+    def wer(self) -> float:
+        """Errors by words."""
+        return self.errors / max(1, self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a candidate passes; `reason` is a sentence for its speaker."""
+
+    accepted: bool
+    reason: str
+
+
+def compare(base: Sequence[Mark], bent: Sequence[Mark], seed: int = 0) -> Comparison:
+    """Compare by paired bootstrap over utterances (Bisani, Ney 2004, section 3)."""
+    marks = np.array(
+        [(b.errors, a.errors, b.loss, a.loss, b.words, b.units) for b, a in zip(base, bent, strict=True)], float
+    ).reshape(-1, 6)
+    drawn = np.random.default_rng(seed).integers(0, max(1, len(marks)), (RESAMPLES, len(marks)))
+    sums = marks[drawn].sum(1) if len(marks) else np.zeros((RESAMPLES, 6))
+    errors, bent_errors, loss, bent_loss, words, units = marks.sum(0)
+    return Comparison(
+        len(marks),
+        int(words),
+        int(errors),
+        int(bent_errors),
+        loss / max(1, units),
+        bent_loss / max(1, units),
+        float((sums[:, 1] < sums[:, 0]).mean()),
+        float((sums[:, 3] < sums[:, 2]).mean()),
+    )
+
+
+def judge(held_out: Comparison, settings: AdaptSettings) -> Verdict:
+    """Judge by speech of the speaker that was not learnt from.
+
+    Word errors are few and coarse, the loss of the true texts is fine: either may prove the gain, but more words may
+    not be wrong than before.
+    """
+    heard = f"On {held_out.utterances} utterances that it had not learnt from"
+    errors = f"{held_out.errors} word errors instead of {held_out.base_errors}"
+    if held_out.errors > held_out.base_errors:
+        return Verdict(False, f"{heard} it made {errors}: it does not help yet.")
+    if max(held_out.sure, held_out.sure_by_loss) < settings.gate_level:
+        return Verdict(False, f"{heard} it made {errors}; that may be chance: more speech will tell.")
+    return Verdict(True, f"{heard} it made {errors}.")
+
+
+def judge_generic(generic: Comparison, settings: AdaptSettings) -> Verdict:
+    """Judge by the speech of others."""
+    most = generic.base_errors * (1 + settings.max_generic_loss)
+    figures = f"{100 * generic.wer:.1f} % of their words wrong instead of {100 * generic.base_wer:.1f} %"
+    if generic.errors > most:
+        return Verdict(False, f"It would hear other people worse: {figures}.")
+    return Verdict(True, f"Other people: {figures}.")

@@ -1,0 +1,66 @@
+"""Learning one speaker: deltas of a fixed model, moved a few passes over a few utterances."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from myna.adapt.deltas import Deltas, Kind
+from myna.adapt.personal.base import Base
+from myna.adapt.personal.lessons import Lesson, answer, frames_of, losses
+from myna.adapt.personal.settings import AdaptSettings
+
+BETAS = (0.9, 0.98)
+
+
+class Learner:
+    """A speaker's deltas on their way; the same base, lessons, settings and threads give the same to the bit."""
+
+    def __init__(self, base: Base, lessons: Sequence[Lesson], settings: AdaptSettings) -> None:
+        self.passes = 0
+        self._base, self._lessons, self._settings = base, lessons, settings
+        self._rng = np.random.default_rng(settings.seed)
+        torch.manual_seed(settings.seed)
+        kind: Kind = "adapters" if settings.rank else "norms"
+        self.deltas = Deltas(base.spec, kind, settings.rank, settings.blocks)
+        self._optimiser = torch.optim.AdamW(self.deltas.parameters(), settings.rate, BETAS, weight_decay=0.0)
+        self._steps = 0
+
+    def steps(self) -> Iterator[float]:
+        """Go over the lessons once; yield each step's loss, so that the caller may wait or leave in between."""
+        order = self._rng.permutation(len(self._lessons)).tolist()
+        count = max(1, round(len(order) / self._settings.batch_utterances))
+        for part in np.array_split(np.array(order), count):
+            yield self._step([self._lessons[i] for i in part])
+        self.passes += 1
+
+    def _step(self, lessons: Sequence[Lesson]) -> float:
+        settings, base = self._settings, self._base
+        copies = [lesson.copies[self._rng.integers(len(lesson.copies))] for lesson in lessons]
+        whole = bool(self._rng.random() < settings.whole_share) and not settings.blocks
+        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+            log_probs = answer(base, copies, self.deltas.packed(), settings.blocks, whole)
+        ids = [lesson.ids for lesson in lessons]
+        units = torch.tensor([len(row) for row in ids])
+        loss = (losses(log_probs, copies, ids, base.spec.blank_id) / units).mean()
+        if settings.untouched_weight:
+            loss = loss + settings.untouched_weight * self._divergence(log_probs, copies, units, whole)
+        self._optimiser.param_groups[0]["lr"] = settings.rate * min(
+            1.0, (self._steps + 1) / (settings.warmup_steps + 1)
+        )
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.deltas.parameters(), settings.clip_norm)
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        self._steps += 1
+        return loss.item()
+
+    def _divergence(self, log_probs: Tensor, copies: Sequence[Tensor], units: Tensor, whole: bool) -> Tensor:
+        """Return KL(base || bent) per unit, a mean over rows."""
+        with torch.no_grad():
+            aim = answer(self._base, copies, None, self._settings.blocks, whole)
+        frames = F.kl_div(log_probs, aim, reduction="none", log_target=True).sum(-1)
+        valid = torch.arange(frames.shape[1]) < frames_of(copies)[:, None]
+        return ((frames * valid).sum(1) / units).mean()

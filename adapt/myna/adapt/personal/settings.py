@@ -1,0 +1,70 @@
+"""How one speaker is learnt: every bound and rate of a round, as `myna adapt --config` and the worker read them."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from myna.models.errors import MynaError
+
+
+class AdaptConfigError(MynaError):
+    """A setting that can't be; names the field and the remedy."""
+
+    code = "bad_config"
+
+
+class AdaptSettings(BaseModel):
+    """Settings of adaptation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    blocks: int = Field(
+        0, ge=0, description="how many blocks from the top are bent; 0: all. Fewer are cheaper to learn"
+    )
+    rank: int = Field(4, ge=0, le=64, description="of the low-rank deltas; 0: gains and shifts of norms alone")
+    rate: float = Field(1e-3, gt=0, le=1, description="learning rate behind the warm-up")
+    warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
+    batch_utterances: int = Field(5, ge=1, le=256, description="utterances of a step")
+    passes: tuple[int, ...] = Field(
+        (1, 2, 3, 4, 6, 8, 11, 14),
+        min_length=1,
+        description="passes over the speech; held-out speech chooses among them",
+    )
+    max_heard_s: float = Field(
+        3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
+    )
+    speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
+    whole_share: float = Field(0.2, ge=0, le=1, description="steps that hear utterances whole, the others in chunks")
+    clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
+    untouched_weight: float = Field(
+        0.0, ge=0, description="of the divergence from the base's answers (Yu et al. 2013), against forgetting"
+    )
+    folds: int = Field(4, ge=2, le=20, description="parts of little speech, each of which is held out once")
+    single_split_from: int = Field(40, ge=4, description="from so many utterances on, one part alone is held out")
+    min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
+    max_utterances: int = Field(
+        400, ge=2, description="more are not learnt from: the least trusted and oldest are left out"
+    )
+    min_s: float = Field(0.3, gt=0, description="shorter utterances are not learnt from")
+    max_s: float = Field(20.0, gt=0, description="longer utterances are not learnt from")
+    min_confidence: float = Field(0.8, ge=0, le=1, description="of utterances that nobody corrected")
+    max_pseudo_share: float = Field(0.5, ge=0, le=1, description="of them beside corrected and read ones")
+    gate_level: float = Field(0.95, gt=0.5, lt=1, description="how sure the gain on held-out speech must be")
+    max_generic_loss: float = Field(0.03, ge=0, description="by how much other people's speech may get worse, relative")
+    precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
+    seed: int = Field(0, description="of every choice")
+
+
+def read_settings(file: Path | None) -> AdaptSettings:
+    """Read settings from a TOML file; without one they are the defaults. Raises AdaptConfigError."""
+    if file is None:
+        return AdaptSettings()
+    try:
+        return AdaptSettings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        message = wrong["msg"].replace("Extra inputs are not permitted", "no such setting")
+        raise AdaptConfigError(f"{file}: {'.'.join(map(str, wrong['loc']))}: {message}") from None
+    except (OSError, ValueError) as error:
+        raise AdaptConfigError(f"{file}: {error}") from None
