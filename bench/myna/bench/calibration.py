@@ -104,6 +104,7 @@ def calibration(
         raise BundleError(f"{path.name}: --write needs a folder that can be written; `myna model unpack` makes one")
     if plot is not None:
         import matplotlib.figure  # noqa: F401  (where it is missing, say so now, not when all was heard)
+    where = environment()  # before the bundle is written to, which may lie in the checkout
     with open_bundle(path) as bundle:
         clips = read_manifest(manifest)
         found = report(list(hear(clips, bundle, threads, sys.stderr.isatty())))
@@ -115,7 +116,7 @@ def calibration(
         diagram(plot, {kind: found[kind] for kind in ("words", "utterances")})
     if as_json:
         head = {"model": f"{own.name} {own.version} {own.precision}", "manifest": manifest.name}
-        typer.echo(json.dumps(head | found | {"environment": environment()}, indent=1))
+        typer.echo(json.dumps(head | found | {"environment": where}, indent=1))
         return
     show(found)
 

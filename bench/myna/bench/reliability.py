@@ -84,7 +84,7 @@ def diagram(path: Path, pairs: dict[str, dict[str, Any]]) -> None:
             rows, error = measured[when]["bins"], measured[when]["ece"]
             x, y, words = ([row[key] for row in rows] for key in ("confidence", "right", "words"))
             axis.plot(x, y, color=colour, label=f"{when}: ECE {100 * error:.1f} %")
-            axis.scatter(x, y, [600 * count / sum(words) for count in words], color=colour, alpha=0.5)
+            axis.scatter(x, y, [500 * count / sum(words) for count in words], color=colour, alpha=0.5, clip_on=False)
         axis.set(title=kind, xlabel="confidence", ylabel="share of words right", xlim=(0, 1), ylim=(0, 1))
         axis.set_aspect("equal")
         axis.grid(alpha=0.3)
