@@ -1,6 +1,5 @@
 """What a run begins with: a bundle, a WeNet folder, or nothing; other tokens; the portions of the data."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from myna.adapt.recipe import ModelSettings, RecipeError  # noqa: E402
 from myna.adapt.settings import DataSettings, Source  # noqa: E402
 from myna.adapt.speech import Speech  # noqa: E402
 from myna.adapt.start import begin, fit_normalisation, read_portions, write_utterances  # noqa: E402
-from myna.models.bundle import read_bundle, tokens_text, write_bundle, write_manifest  # noqa: E402
-from myna.models.confidence import Calibration, Platt  # noqa: E402
+from myna.models.bundle import read_bundle, tokens_text, write_bundle  # noqa: E402
 from myna.models.features import filterbank  # noqa: E402
 from myna.models.nn.quantize import quantize_step  # noqa: E402
 from tests.adapt import runs  # noqa: E402
 from tests.adapt.made import LETTERS  # noqa: E402
 from tests.models.streams import model_of  # noqa: E402
-from tests.support import TINY  # noqa: E402
+from tests.support import CALIBRATION, TINY, calibrated  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES = {
@@ -57,12 +55,8 @@ def test_other_tokens_take_a_new_output_layer(tmp_path: Path) -> None:
 
 
 def test_a_calibration_goes_with_the_output_layer(tmp_path: Path) -> None:
-    shutil.copytree(TINY, tmp_path / "tiny")
-    platt = Platt(slope=0.9, intercept=-0.4)
-    fitted = Calibration(word=platt, utterance=platt)
-    write_manifest(tmp_path / "tiny", read_bundle(TINY).manifest.model_copy(update={"confidence": fitted}))
-    init = str(tmp_path / "tiny")
-    assert begin(settings(init=init), 0).manifest.confidence == fitted
+    init = str(calibrated(tmp_path / "tiny"))
+    assert begin(settings(init=init), 0).manifest.confidence == CALIBRATION
     assert begin(settings(init=init, tokens=table(tmp_path)), 0).manifest.confidence is None
 
 

@@ -1,7 +1,6 @@
 """`myna model`."""
 
 import json
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from myna.models.bundle import CARD, STEP, read_bundle, write_manifest
+from myna.models.bundle import CARD, STEP, read_bundle
 from myna.models.cli import app
-from myna.models.confidence import Calibration, Platt
 from myna.models.errors import MynaError
 from myna.models.runtime import Runtime
-from tests.support import SHARED, TINY, needs_shared
+from tests.support import CALIBRATION, SHARED, TINY, calibrated, needs_shared
 
 
 def model(*arguments: object) -> str:
@@ -34,15 +32,6 @@ def refused(*arguments: object) -> str:
         return str(result.exception)
     assert isinstance(result.exception, SystemExit), result.exception  # wrong usage, no traceback
     return result.output
-
-
-def calibrated(folder: Path) -> Path:
-    """Make a bundle whose confidence is calibrated."""
-    shutil.copytree(TINY, folder)
-    platt = Platt(slope=0.9, intercept=-0.4)
-    update = {"confidence": Calibration(word=platt, utterance=platt)}
-    write_manifest(folder, read_bundle(TINY).manifest.model_copy(update=update))
-    return folder
 
 
 def test_show_and_verify_say_what_a_bundle_is() -> None:
@@ -134,7 +123,7 @@ def test_a_bundle_is_quantised(tmp_path: Path) -> None:
     for precision in ("int8", "int4"):
         manifest = read_bundle(tmp_path / precision).manifest
         assert manifest.precision == precision
-        assert manifest.confidence == read_bundle(full).manifest.confidence
+        assert manifest.confidence == CALIBRATION
         assert json.loads(model("show", tmp_path / precision, "--json"))["confidence"] == "calibrated"
         model("verify", tmp_path / precision)
     sizes = [(folder / STEP).stat().st_size for folder in (tmp_path / "int4", TINY)]
