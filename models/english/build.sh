@@ -18,3 +18,4 @@ for run in 1-all 2-blocks; do
 done
 myna model quantize "$4/2-blocks/bundle" "$4/english" --precision int4 --calibrate "$4/speech/train.jsonl" \
   --card "$here/../myna/models/pretrained/english/MODEL_CARD.md"
+myna bench calibration "$4/speech/dev.jsonl" --model "$4/english" --write

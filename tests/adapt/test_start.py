@@ -17,7 +17,7 @@ from myna.models.nn.quantize import quantize_step  # noqa: E402
 from tests.adapt import runs  # noqa: E402
 from tests.adapt.made import LETTERS  # noqa: E402
 from tests.models.streams import model_of  # noqa: E402
-from tests.support import TINY  # noqa: E402
+from tests.support import CALIBRATION, TINY, calibrated  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES = {
@@ -52,6 +52,12 @@ def test_other_tokens_take_a_new_output_layer(tmp_path: Path) -> None:
     same = {n for n, v in start.model.state_dict().items() if v.shape == before[n].shape and torch.equal(v, before[n])}
     assert set(before) - same == {"head.weight", "head.bias"}
     assert start.tokens.units == LETTERS.units
+
+
+def test_a_calibration_goes_with_the_output_layer(tmp_path: Path) -> None:
+    init = str(calibrated(tmp_path / "tiny"))
+    assert begin(settings(init=init), 0).manifest.confidence == CALIBRATION
+    assert begin(settings(init=init, tokens=table(tmp_path)), 0).manifest.confidence is None
 
 
 def test_from_scratch_by_the_seed(tmp_path: Path) -> None:

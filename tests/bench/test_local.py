@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from myna.server.errors import InferenceError
 from myna.server.outputs import DecodeRequest, Message
 from myna.server.protocol import Done, Error, Final, Ready, Start
 from tests.server.speech import talk
-from tests.support import TINY
+from tests.support import CALIBRATION, TINY, calibrated
 
 START = Start(partials=False)
 # Differently long, so that lanes end and begin at different times; one is silent, one is empty.
@@ -66,6 +67,16 @@ def test_every_item_is_heard_to_its_end(engine: Engine, bundle: Bundle) -> None:
         assert isinstance(messages[0], Ready)
         assert isinstance(messages[-1], Done)
         assert messages[-1].audio_seconds == pytest.approx(len(CLIPS[index]) / 16_000, abs=1e-3)
+
+
+def test_confidence_is_as_the_bundle_calibrates_it(engine: Engine, bundle: Bundle, tmp_path: Path) -> None:
+    plain, worth = (
+        [m.confidence for m in hear(engine, one, 1, [3])[3] if isinstance(m, Final)]
+        for one in (bundle, read_bundle(calibrated(tmp_path / "tiny")))
+    )
+    assert len(plain) == 2
+    assert worth == [pytest.approx(CALIBRATION.utterance(raw), abs=1e-3) for raw in plain]
+    assert worth != plain
 
 
 def test_nothing_to_do(engine: Engine, bundle: Bundle) -> None:

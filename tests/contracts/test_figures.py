@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from myna.bench.tables import CHUNKS, DOCUMENTS, OURS, TINY_EN, filled, result
+from myna.bench.tables import CALIBRATION, CHUNKS, DOCUMENTS, OURS, TINY_EN, filled, result
 from myna.models.bundle import read_bundle, resolve_bundle
+from myna.models.confidence import Calibration
 from tests.support import ROOT
 
 RESULTS = ROOT / "bench/results"
@@ -32,6 +33,17 @@ def test_the_results_are_those_of_what_ships() -> None:
     manifest = read_bundle(resolve_bundle(), verify=False).manifest
     assert result(OURS)["model"] == f"{manifest.name} {manifest.version} {manifest.precision}"
     assert {row["model"] for row in result(CHUNKS)["chunks"]} == {result(OURS)["model"]}
+
+
+def test_the_confidence_that_ships_is_the_one_that_was_measured() -> None:
+    measured = result(CALIBRATION)
+    assert measured["model"] == result(OURS)["model"]
+    shipped = read_bundle(resolve_bundle(), verify=False).manifest.confidence
+    assert shipped == Calibration.model_validate(measured["confidence"])
+    text = (ROOT / "bench/README.md").read_text(encoding="utf-8")
+    for kind in ("words", "utterances"):
+        before, after = (100 * measured[kind][when]["ece"] for when in ("before", "after"))
+        assert f"{before:.1f} to {after:.1f} % for {kind}" in text
 
 
 def test_rounding_costs_little() -> None:

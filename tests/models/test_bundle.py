@@ -19,7 +19,9 @@ from myna.models.bundle import (
     resolve_bundle,
     unpack,
     write_bundle,
+    write_manifest,
 )
+from myna.models.confidence import Calibration, Platt
 from myna.models.errors import BundleError
 from tests.support import TINY
 
@@ -76,6 +78,9 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
         ({"spec": {"subsampling": 5}}, r"spec\.subsampling"),
         ({"spec": {"colour": "red"}}, r"spec\.colour"),
         ({"spec": {"vocabulary": 40}}, "has 39 units, bundle.json says 40"),
+        ({"confidence": 0.9}, "confidence"),
+        ({"confidence": {"word": {"slope": 1, "intercept": 0}}}, r"confidence\.utterance"),
+        ({"confidence": {"word": {"slope": -1, "intercept": 0}}}, r"confidence\.word\.slope: .*greater than 0"),
         ({"sha256": {}}, "sha256 lacks step.onnx"),
         ({"sha256": {STEP: "0", TOKENS: "0", "../outside": "0"}}, "is missing|is damaged"),
     ],
@@ -138,6 +143,18 @@ def test_a_bundle_is_written_and_replaced(tmp_path: Path) -> None:
     assert read_bundle(target).manifest.version == "2"
     assert (target / CARD).read_bytes() == b"# Second\n"
     assert [path.name for path in target.parent.iterdir()] == ["tiny"]
+
+
+def test_a_calibration_is_written_and_read_and_taken_out(tmp_path: Path) -> None:
+    target, manifest = tmp_path / "tiny", read_bundle(TINY).manifest
+    assert manifest.confidence is None
+    fitted = Calibration(word=Platt(slope=0.9, intercept=-0.4), utterance=Platt(slope=1.1, intercept=0.25))
+    write_bundle(target, manifest.model_copy(update={"confidence": fitted}), files_of(TINY))
+    assert read_bundle(target).manifest == manifest.model_copy(update={"confidence": fitted})
+    write_manifest(target, manifest)
+    assert read_bundle(target).manifest == manifest
+    assert "confidence" not in json.loads((target / MANIFEST).read_text())  # as versions before it wrote and read it
+    assert {path.name for path in target.iterdir()} == {MANIFEST, STEP, TOKENS, CARD}
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:

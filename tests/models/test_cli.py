@@ -14,7 +14,7 @@ from myna.models.bundle import CARD, STEP, read_bundle
 from myna.models.cli import app
 from myna.models.errors import MynaError
 from myna.models.runtime import Runtime
-from tests.support import SHARED, TINY, needs_shared
+from tests.support import CALIBRATION, SHARED, TINY, calibrated, needs_shared
 
 
 def model(*arguments: object) -> str:
@@ -39,6 +39,7 @@ def test_show_and_verify_say_what_a_bundle_is() -> None:
     assert (shown["name"], shown["precision"], shown["chunk_ms"]) == ("tiny", "fp32", 480)
     assert shown["spec"]["subsampling"] == 6
     assert "Random weights for tests" in model("show", TINY)
+    assert shown["confidence"] == "raw"
     assert STEP in json.loads(model("verify", TINY, "--json"))["files"]
     assert "tiny 1: 3 files" in model("verify", TINY)
 
@@ -101,8 +102,9 @@ def speech(folder: Path) -> Path:
 def test_a_bundle_is_shrunk(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra `adapt`")
     sizes = ("--blocks", 1, "--feed-forward", 20, "--front-channels", 16)
-    model("shrink", TINY, tmp_path / "small", "--speech", speech(tmp_path), *sizes)
+    model("shrink", calibrated(tmp_path / "full"), tmp_path / "small", "--speech", speech(tmp_path), *sizes)
     small = read_bundle(tmp_path / "small")
+    assert small.manifest.confidence is None
     assert (small.manifest.name, small.manifest.precision) == ("small", "fp32")
     assert (small.spec.blocks, small.spec.feed_forward, small.spec.front_channels) == (1, 20, 16)
     model("verify", tmp_path / "small")
@@ -114,11 +116,15 @@ def test_a_bundle_is_quantised(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs the extra `adapt`")
     speech(tmp_path)
     (tmp_path / "card.md").write_text("# mine\n")
-    model("quantize", TINY, tmp_path / "int8", "--card", tmp_path / "card.md")
+    full = calibrated(tmp_path / "full")
+    model("quantize", full, tmp_path / "int8", "--card", tmp_path / "card.md")
     assert (tmp_path / "int8" / CARD).read_text() == "# mine\n"
-    model("quantize", TINY, tmp_path / "int4", "--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
+    model("quantize", full, tmp_path / "int4", "--precision", "int4", "--calibrate", tmp_path / "speech.jsonl")
     for precision in ("int8", "int4"):
-        assert read_bundle(tmp_path / precision).manifest.precision == precision
+        manifest = read_bundle(tmp_path / precision).manifest
+        assert manifest.precision == precision
+        assert manifest.confidence == CALIBRATION
+        assert json.loads(model("show", tmp_path / precision, "--json"))["confidence"] == "calibrated"
         model("verify", tmp_path / precision)
     sizes = [(folder / STEP).stat().st_size for folder in (tmp_path / "int4", TINY)]
     assert sizes[0] < sizes[1]

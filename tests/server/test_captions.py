@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from myna.models.confidence import Calibration, Platt
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
 from myna.server.captions import Captioner
@@ -28,8 +29,8 @@ def log_probs(best: list[int]) -> NDArray[np.float32]:
 class Stream:
     """A captioner that hears best ids."""
 
-    def __init__(self, partials: bool = True, words: bool = True) -> None:
-        self.captioner = Captioner(SPEC, TokenTable(UNITS), RULE, partials, words)
+    def __init__(self, partials: bool = True, words: bool = True, calibration: Calibration | None = None) -> None:
+        self.captioner = Captioner(SPEC, TokenTable(UNITS), RULE, partials, words, calibration)
         self.messages: list[Message] = list(self.captioner.opened(16_000))
 
     def hear(self, *best: int, keep: bool = True) -> list[Message]:
@@ -91,6 +92,22 @@ def test_an_utterance_without_words_has_an_empty_final() -> None:
     final = stream.close()[-1]
     assert isinstance(final, Final)
     assert (final.text, final.words, final.confidence) == ("", (), 0.0)
+
+
+def test_confidence_is_calibrated_where_the_model_knows_how() -> None:
+    rule = Calibration(word=Platt(slope=1, intercept=-1), utterance=Platt(slope=0.5, intercept=0))
+    stream = Stream(calibration=rule)
+    stream.hear(HE, LLO, 0, WORLD)
+    final = stream.close()[-1]
+    assert isinstance(final, Final)
+    assert final.words is not None
+    assert final.confidence == pytest.approx(rule.utterance(0.9), abs=1e-3) == pytest.approx(0.75, abs=1e-3)
+    assert [w.confidence for w in final.words] == [pytest.approx(rule.word(0.9), abs=1e-3)] * 2
+    silent = Stream(calibration=rule)
+    silent.hear(0)
+    final = silent.close()[-1]
+    assert isinstance(final, Final)
+    assert final.confidence == 0.0
 
 
 def test_sound_without_words_ends_an_utterance_and_the_next_word_begins_another() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from myna.server.embedded import ServerThread
 from myna.server.errors import ConfigError
-from myna.server.protocol import Done, Error, Ready
+from myna.server.protocol import Done, Error, Final, Ready
 from tests.server.clients import (
     AUDIO,
     Running,
@@ -30,6 +31,7 @@ from tests.server.clients import (
 )
 from tests.server.speech import talk
 from tests.server.test_engine import held
+from tests.support import CALIBRATION, calibrated
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,16 @@ async def test_a_stream_is_told_what_it_talks_to(running: Running) -> None:
     assert answer.model.name == "tiny"
     assert answer.chunk_ms in answer.limits.chunk_choices_ms
     assert answer.limits.max_frame_bytes == running.server.config.max_frame_bytes
+
+
+async def test_confidence_is_as_the_bundle_calibrates_it(running: Running, tmp_path: Path) -> None:
+    with serving(model=str(calibrated(tmp_path / "tiny"))) as other:
+        plain, worth = [
+            [m.confidence for m in await hear(one.url, AUDIO) if isinstance(m, Final)] for one in (running, other)
+        ]
+    assert plain
+    assert worth == [pytest.approx(CALIBRATION.utterance(raw), abs=2e-3) for raw in plain]
+    assert worth != plain
 
 
 async def test_many_at_once_hear_what_each_hears_alone(running: Running) -> None:

@@ -125,7 +125,8 @@ def _with_head(start: Start, units: list[str], seed: int) -> Start:
     model.spec = _spec(model.spec.model_dump() | {"vocabulary": len(units)})
     torch.manual_seed(seed)
     model.head = Linear(model.spec.width, len(units))
-    return Start(model, TokenTable(units, model.spec.blank_id), start.manifest, start.card)
+    manifest = start.manifest.model_copy(update={"confidence": None})  # it was another head's
+    return Start(model, TokenTable(units, model.spec.blank_id), manifest, start.card)
 
 
 def _spec(values: dict[str, object]) -> ModelSpec:

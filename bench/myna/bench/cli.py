@@ -1,12 +1,14 @@
-"""Measure: chunk sizes, load, long streams. `myna evaluate` measures accuracy."""
+"""Measure: chunk sizes, confidence, load, long streams. `myna evaluate` measures accuracy."""
 
 import typer
 
+from myna.bench.calibration import calibration
 from myna.bench.chunks import chunks
 from myna.bench.load import load
 from myna.bench.long import long
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app.command()(calibration)
 app.command()(chunks)
 app.command()(load)
 app.command()(long)

@@ -25,12 +25,17 @@ from myna.server.vad import VadSettings
 LANES = 16
 
 
-def transcript(messages: list[Message]) -> str:
-    """Join the finals. Raises MynaError where the session ended with an error."""
+def finals(messages: list[Message]) -> list[Final]:
+    """Choose the finals that hold words. Raises MynaError where the session ended with an error."""
     for message in messages:
         if isinstance(message, Error):
             raise MynaError(f"{message.code}: {message.message}")
-    return " ".join(m.text for m in messages if isinstance(m, Final) and m.text)
+    return [m for m in messages if isinstance(m, Final) and m.text]
+
+
+def transcript(messages: list[Message]) -> str:
+    """Join the finals. Raises MynaError where the session ended with an error."""
+    return " ".join(final.text for final in finals(messages))
 
 
 def run(

@@ -34,7 +34,9 @@ def context_of(bundle: Bundle, vad: VadSettings | None = None) -> SessionContext
         chunk_choices_ms=tuple(n * spec.frame_ms for n in spec.chunk_choices_frames),
     )
     name = ModelName(name=manifest.name, version=manifest.version)
-    return SessionContext("local", spec, bundle.tokens, name, limits, vad or VadSettings())
+    return SessionContext(
+        "local", spec, bundle.tokens, name, limits, vad or VadSettings(), calibration=manifest.confidence
+    )
 
 
 def recognise(

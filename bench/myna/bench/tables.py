@@ -18,6 +18,7 @@ RESULTS = ROOT / "bench/results"
 OURS = "2026-11-27-english-2-480ms"  # and -fp32, -int8
 CHUNKS = "2026-11-27-english-2-chunks"
 LONG = "2026-11-27-long"
+CALIBRATION = "2026-11-27-calibration"
 TINY_EN = "2026-11-24-whisper-tiny.en"
 PEERS = {"Whisper tiny.en": TINY_EN, "Moonshine tiny-en": "2026-11-27-moonshine-tiny-en"}
 CORPORA = {
@@ -109,6 +110,15 @@ def long_streams() -> str:
     return table(f"the same {measured['single']['utterances']:,} clips", "WER %", "points", rows=rows)
 
 
+def confidence() -> str:
+    """Tell what a threshold of confidence keeps."""
+    rows = [
+        [f"{row['confidence']:g}", *(f"{100 * row[key]:.1f}" for key in ("utterances", "words", "expected", "wer"))]
+        for row in result(CALIBRATION)["thresholds"]
+    ]
+    return table("confidence at least", "utterances kept %", "words kept %", "wrong, as it says %", "WER %", rows=rows)
+
+
 def peers() -> str:
     """Compare with all peers by corpus, in percent without intervals."""
     results = {"this model, streaming": result(OURS)} | {name: result(of) for name, of in PEERS.items()}
@@ -133,7 +143,12 @@ def by_group(kind: str, fewest: int = 0) -> str:
 
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"accuracy": accuracy},
-    ROOT / "bench/README.md": {"precision": precisions, "chunks": chunks, "long": long_streams},
+    ROOT / "bench/README.md": {
+        "precision": precisions,
+        "chunks": chunks,
+        "confidence": confidence,
+        "long": long_streams,
+    },
     PRETRAINED / DEFAULT / CARD: {
         "corpora": lambda: by_group("corpora"),
         "accents": lambda: by_group("accents", FEWEST),

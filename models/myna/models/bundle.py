@@ -1,6 +1,6 @@
 """A model on disk: a folder, or a zip of it, with a manifest that names and hashes every file.
 
-bundle.json      the manifest: name, version, precision, licence, ModelSpec, sha256 of every other file
+bundle.json      the manifest: name, version, precision, licence, ModelSpec, calibration, sha256 of every other file
 step.onnx        the one-chunk step; the only copy of the weights
 tokens.txt       `unit id` lines
 MODEL_CARD.md    where the weights come from, what they are good and bad at
@@ -20,6 +20,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from myna.models.confidence import Calibration
 from myna.models.errors import BundleError
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable, read_units
@@ -49,6 +50,7 @@ class Manifest(BaseModel):
     adapter_blocks: tuple[int, ...] = Field(
         (), description="blocks whose adapter slots are in use; empty: measured later"
     )
+    confidence: Calibration | None = Field(None, description="what posteriors are worth; none: not measured")
     sha256: dict[str, str] = Field(description="of every other file")
 
 
@@ -148,8 +150,7 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes | Pat
             else:
                 (temporary / name).write_bytes(content)
         hashes = {name: _sha256(temporary / name) for name in sorted(files)}
-        text = json.dumps(manifest.model_copy(update={"sha256": hashes}).model_dump(mode="json"), indent=1)
-        (temporary / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        write_manifest(temporary, manifest.model_copy(update={"sha256": hashes}))
         for file in [*temporary.iterdir(), temporary]:
             _sync(file)
         temporary.chmod(0o755)
@@ -163,6 +164,16 @@ def write_bundle(path: Path, manifest: Manifest, files: Mapping[str, bytes | Pat
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a folder's manifest atomically; its other files stay as they are."""
+    text = json.dumps(manifest.model_dump(mode="json", exclude_none=True), indent=1)
+    temporary = folder / f".{MANIFEST}.new"
+    temporary.write_text(text + "\n", encoding="utf-8")
+    _sync(temporary)
+    os.replace(temporary, folder / MANIFEST)
+    _sync(folder)
 
 
 def tokens_text(tokens: TokenTable) -> bytes:

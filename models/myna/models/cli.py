@@ -171,7 +171,7 @@ def shrink_bundle(
         small = shrink(elder, importance(elder, shown), blocks, feed_forward, front_channels)
         step = Path(scratch) / STEP
         export_step(small, step)
-        update = {"name": name, "precision": "fp32", "spec": small.spec, "adapter_blocks": ()}
+        update = {"name": name, "precision": "fp32", "spec": small.spec, "adapter_blocks": (), "confidence": None}
         files: dict[str, bytes | Path] = {n: opened.path / n for n in opened.manifest.sha256}
         _write(out, opened.manifest.model_copy(update=update), files | {STEP: step}, "fp32")
 
@@ -254,6 +254,7 @@ def _summary(bundle: Bundle) -> dict[str, Any]:
         "precision": manifest.precision,
         "megabytes": _megabytes(bundle.path),
         "chunk_ms": manifest.spec.chunk_frames * manifest.spec.frame_ms,
+        "confidence": "calibrated" if manifest.confidence else "raw",
         "licence": manifest.licence,
         "path": str(bundle.path),
     }

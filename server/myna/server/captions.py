@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from myna.models.confidence import Calibration, Platt
 from myna.models.ctc.greedy import Greedy, Token
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
@@ -39,7 +40,13 @@ class Captioner:
     """One stream's way from events and results to messages."""
 
     def __init__(
-        self, spec: ModelSpec, tokens: TokenTable, endpointing: Endpointing, partials: bool, words: bool
+        self,
+        spec: ModelSpec,
+        tokens: TokenTable,
+        endpointing: Endpointing,
+        partials: bool,
+        words: bool,
+        calibration: Calibration | None = None,
     ) -> None:
         self.endpointing = endpointing
         self.adapter: AdapterName | None = None  # of what is heard from here on
@@ -48,6 +55,8 @@ class Captioner:
         self._tokens = tokens
         self._partials = partials
         self._words = words
+        self._of_utterances = calibration.utterance if calibration else None
+        self._of_words = calibration.word if calibration else None
         self._origin_sample = 0  # where the encoder's frame 0 begins
         self._decoder = Greedy(spec.blank_id)
         self._current: _Utterance | None = None
@@ -114,7 +123,7 @@ class Captioner:
             utterance=utterance.id,
             text=self._text(tokens),
             words=words if self._words else None,
-            confidence=_confidence(tokens),
+            confidence=_confidence(tokens, self._of_utterances),
             start=words[0].start if words else self._time(utterance.start_sample),
             end=words[-1].end if words else self._time(sample),
             adapter=self.adapter,
@@ -148,7 +157,7 @@ class Captioner:
                 word=text,
                 start=self._time(self._sample(group[0].start_frame)),
                 end=self._time(self._sample(group[-1].end_frame)),
-                confidence=_confidence(group),
+                confidence=_confidence(group, self._of_words),
             )
             for group in groups
             if (text := self._text(group))
@@ -167,6 +176,9 @@ class Captioner:
         return round(sample / self._spec.features.sample_rate_hz, 3)
 
 
-def _confidence(tokens: Sequence[Token]) -> float:
-    """Geometric mean of the tokens' best posteriors; 0 for none."""
-    return round(math.exp(sum(t.log_prob for t in tokens) / len(tokens)), 3) if tokens else 0.0
+def _confidence(tokens: Sequence[Token], calibrate: Platt | None) -> float:
+    """Geometric mean of the tokens' best posteriors, and what that is worth where it was measured; 0 for none."""
+    if not tokens:
+        return 0.0
+    raw = math.exp(sum(t.log_prob for t in tokens) / len(tokens))
+    return round(calibrate(raw) if calibrate else raw, 3)

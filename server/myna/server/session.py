@@ -11,6 +11,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
+from myna.models.confidence import Calibration
 from myna.models.errors import MynaError
 from myna.models.spec import ModelSpec
 from myna.models.tokens import TokenTable
@@ -82,6 +83,7 @@ class SessionContext:
     vad: VadSettings = field(default_factory=VadSettings)
     provisional_frames: int = 4
     personal: PersonalContext = field(default_factory=PersonalContext)
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,7 @@ class Session:
             self._error("bad_audio", str(error), fatal=True)
             return
         self._segmenter = Segmenter(spec, plan, context.vad, rule.silence_ms)
-        self._captioner = Captioner(spec, context.tokens, rule, start.partials, start.words)
+        self._captioner = Captioner(spec, context.tokens, rule, start.partials, start.words, context.calibration)
         self._personal.begin(start)
         self._ready = Ready(
             session=context.session, model=context.model, chunk_ms=chunk * spec.frame_ms, limits=context.limits

@@ -179,6 +179,7 @@ class Server:
                 agreed=frozenset(config.collect_speakers),
                 max_kept_s=config.max_kept_s,
             ),
+            calibration=bundle.manifest.confidence,
         )
 
 
