@@ -3,6 +3,7 @@
 bundle.json      the manifest: name, version, precision, licence, ModelSpec, calibration, sha256 of every other file
 step.onnx        the one-chunk step; the only copy of the weights
 tokens.txt       `unit id` lines
+generic.npz      other people's speech, by which adaptation sees what it would forget; not in every bundle
 MODEL_CARD.md    where the weights come from, what they are good and bad at
 """
 

@@ -1,4 +1,4 @@
-"""Look at, check, import and shrink models: list, show, verify, unpack, import-wenet, shrink, quantize."""
+"""Look at, check, import and shrink models: list, show, verify, unpack, import-wenet, shrink, quantize, generic."""
 
 import json
 import tempfile
@@ -29,6 +29,7 @@ from myna.models.bundle import (
 )
 from myna.models.bundle import read_bundle as read_folder
 from myna.models.errors import BundleError
+from myna.models.generic import GENERIC, generic_bytes, read_clips
 
 if TYPE_CHECKING:
     from myna.models.nn.quantize import Method
@@ -204,6 +205,21 @@ def quantize(
         files: dict[str, bytes | Path] = {name: opened.path / name for name in opened.manifest.sha256}
         files |= {CARD: card} if card else {}
         _write(out, opened.manifest, files, precision, _calibrated(opened, calibrate, clips) if calibrate else None)
+
+
+@app.command()
+def generic(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder; it is written anew.")],
+    manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help='JSON lines with "audio" and "text".')],
+    clips: Annotated[int, typer.Option(min=1, help="At most so many, spread evenly over the manifest.")] = 60,
+) -> None:
+    """Give a bundle its generic set: other people's speech, by which adaptation sees what it would forget."""
+    folder = resolve_bundle(bundle)
+    opened = read_folder(folder)
+    files: dict[str, bytes | Path] = {name: opened.path / name for name in opened.manifest.sha256}
+    content = generic_bytes(read_clips(manifest, clips))
+    write_bundle(folder, opened.manifest, files | {GENERIC: content})
+    typer.echo(f"{folder}: {GENERIC}, {len(content) / 1e6:.1f} MB")
 
 
 def _calibrated(bundle: Bundle, manifest: Path, clips: int) -> "Method":
