@@ -1,13 +1,15 @@
-"""Measure: chunk sizes, confidence, load, long streams. `myna evaluate` measures accuracy."""
+"""Measure: adaptation, chunk sizes, confidence, load, long streams. `myna evaluate` measures accuracy."""
 
 import typer
 
+from myna.bench.adaptation import adaptation
 from myna.bench.calibration import calibration
 from myna.bench.chunks import chunks
 from myna.bench.load import load
 from myna.bench.long import long
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app.command()(adaptation)
 app.command()(calibration)
 app.command()(chunks)
 app.command()(load)

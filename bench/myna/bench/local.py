@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from myna.models.bundle import Bundle
 from myna.server.engine import Engine
-from myna.server.outputs import Decode, DecodeResult, Message, Send
+from myna.server.outputs import Decode, DecodeResult, Find, Message, Send, Voice
+from myna.server.personal import PersonalContext
 from myna.server.protocol import Limits, ModelName, Start, encode
 from myna.server.session import Session, SessionContext, State
 from myna.server.vad import VadSettings
@@ -35,8 +36,9 @@ def context_of(bundle: Bundle, vad: VadSettings | None = None) -> SessionContext
     )
     name = ModelName(name=manifest.name, version=manifest.version)
     return SessionContext(
-        "local", spec, bundle.tokens, name, limits, vad or VadSettings(), calibration=manifest.confidence
-    )
+        "local", spec, bundle.tokens, name, limits, vad or VadSettings(), calibration=manifest.confidence,
+        personal=PersonalContext(adapts=True),
+    )  # fmt: skip
 
 
 def recognise(
@@ -46,10 +48,11 @@ def recognise(
     context: SessionContext,
     start: Start,
     lanes: int = 16,
+    voice: Voice | None = None,
 ) -> Iterator[tuple[T, list[Message]]]:
     """Stream every item's samples (n,) through a session of its own; yield what it said, in the order of completion.
 
-    The engine must have as many slots as there are lanes.
+    The engine must have as many slots as there are lanes. Where `start` names a speaker, `voice` is theirs.
     """
     waiting = iter(items)
     results: Results = queue.SimpleQueue()
@@ -57,7 +60,7 @@ def recognise(
     try:
         while True:
             for item in islice(waiting, lanes - len(busy)):
-                busy.append(_Lane(item, samples(item), engine, Session(context), results))
+                busy.append(_Lane(item, samples(item), engine, Session(context), results, voice))
                 busy[-1].begin(start)
             if not busy:
                 return
@@ -75,13 +78,22 @@ def recognise(
 class _Lane(Generic[T]):
     """One item on its way through a session."""
 
-    def __init__(self, item: T, samples: NDArray[np.int16], engine: Engine, session: Session, results: Results) -> None:
+    def __init__(
+        self,
+        item: T,
+        samples: NDArray[np.int16],
+        engine: Engine,
+        session: Session,
+        results: Results,
+        voice: Voice | None = None,
+    ) -> None:
         self.item = item
         self.said: list[Message] = []
         self.slot = engine.open()
         self._engine = engine
         self._session = session
         self._results = results
+        self._voice = voice
         self._packets = iter([samples[i : i + PACKET_SAMPLES] for i in range(0, len(samples), PACKET_SAMPLES)])
         self._stopped = False
 
@@ -114,6 +126,8 @@ class _Lane(Generic[T]):
                     self.said.append(message)
                 case Decode(request):
                     self._engine.submit(self.slot, request, self._answer(request.id))
+                case Find():
+                    self._session.weights_changed(self._voice)
 
     def _answer(self, number: int) -> Callable[[Result], None]:
         return lambda result: self._results.put(lambda: self._take(number, result))

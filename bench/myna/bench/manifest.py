@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from myna.bench.score import Errors, compare, normalise, rates
 from myna.models.errors import MynaError
 
+FIELDS = (("audio", None), ("text", None), ("corpus", "all"), ("speaker", ""), ("accent", ""), ("role", ""))
+
 
 class ManifestError(MynaError):
     """A manifest, or a file it names, that can't be read; says which line and field."""
@@ -31,6 +33,7 @@ class Clip:
     corpus: str = "all"
     speaker: str = ""
     accent: str = ""
+    role: str = ""
 
 
 def read_manifest(path: Path, limit: int | None = None) -> list[Clip]:
@@ -64,7 +67,7 @@ def _clip(path: Path, number: int, line: str) -> Clip:
     if not isinstance(row, dict):
         raise ManifestError(f"{place}: must be a JSON object")
     fields: list[str] = []
-    for name, default in (("audio", None), ("text", None), ("corpus", "all"), ("speaker", ""), ("accent", "")):
+    for name, default in FIELDS:
         value = default if row.get(name) is None else row[name]
         if not isinstance(value, str):
             raise ManifestError(f"{place}: {name}: must be a string")

@@ -110,13 +110,15 @@ def read_step(path: Path, spec: ModelSpec) -> Conformer:
     Raises BundleError, which names the missing initialiser.
     """
     graph = onnx.load(path).graph
-    arrays = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer} | restored(graph)
-    model = Conformer(spec)
-    wanted = model.state_dict()
-    for name, value in wanted.items():
-        if name not in arrays or arrays[name].shape != value.shape:
-            raise BundleError(f"{path.name}: has no initialiser {name} {list(value.shape)}; was it exported by Myna?")
-    model.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in wanted})
+    with torch.device("meta"):  # what is read is put in its place: no weight is there twice
+        model = Conformer(spec)
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    found = {i.name: onnx.numpy_helper.to_array(i).copy() for i in graph.initializer if i.name in wanted}
+    found |= restored(graph)
+    for name, shape in wanted.items():
+        if name not in found or found[name].shape != shape:
+            raise BundleError(f"{path.name}: has no initialiser {name} {list(shape)}; was it exported by Myna?")
+    model.load_state_dict({name: torch.from_numpy(found[name]) for name in wanted}, assign=True)
     return model.eval()
 
 
