@@ -29,6 +29,7 @@ Url = Annotated[str | None, typer.Option(help="A running server, ws://HOST:PORT/
 Token = Annotated[str | None, typer.Option(envvar="MYNA_TOKEN", help="What the server asks for.")]
 Model = Annotated[str | None, typer.Option(help="An embedded bundle's name, or a bundle's folder or zip.")]
 ChunkMs = Annotated[int | None, typer.Option(help="Chunk size; one of the model's.")]
+Speaker = Annotated[str | None, typer.Option(help="Who speaks: heard with what was learnt of their voice.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -55,6 +56,7 @@ def transcribe(
     token: Token = None,
     model: Model = None,
     chunk_ms: ChunkMs = None,
+    speaker: Speaker = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each file.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="SubRip subtitles.")] = False,
     vtt: Annotated[bool, typer.Option("--vtt", help="WebVTT subtitles.")] = False,
@@ -72,7 +74,7 @@ def transcribe(
     kind = kinds[0] if kinds else "txt"
     if kind in ("srt", "vtt") and len(files) > 1 and output is None:
         raise typer.BadParameter(f"--{kind} for several files needs --output FOLDER")
-    start = Start(partials=False, words=kind != "txt", chunk_ms=chunk_ms)
+    start = Start(partials=False, words=kind != "txt", chunk_ms=chunk_ms, speaker=speaker)
     with _service(url, token, model) as service:
         found = asyncio.run(_transcribe_all(service, start, files, jobs))
     failed = 0
@@ -131,6 +133,10 @@ def mic(
     model: Model = None,
     device: Annotated[str | None, typer.Option(help="The microphone's number or a part of its name.")] = None,
     chunk_ms: ChunkMs = None,
+    speaker: Speaker = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Let the server keep the speaker's utterances, to learn from.")
+    ] = False,
     list_devices: Annotated[bool, typer.Option("--list", help="List the microphones and leave.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
@@ -139,9 +145,13 @@ def mic(
         for found in microphone.devices():
             typer.echo(f"{found.index:3} {found.name}{' (default)' if found.default else ''}")
         return
+    if collect and speaker is None:
+        raise typer.BadParameter("--collect needs --speaker: whose utterances they are")
     chosen = microphone.choose(device)
     with _service(url, token, model) as service:
-        asyncio.run(_live(service, Start(words=False, chunk_ms=chunk_ms), chosen, as_json))
+        asyncio.run(
+            _live(service, Start(words=False, chunk_ms=chunk_ms, speaker=speaker, collect=collect), chosen, as_json)
+        )
 
 
 async def _live(service: Service, start: Start, device: microphone.Device, as_json: bool) -> None:

@@ -1,18 +1,38 @@
 """Learning one speaker: deltas of a fixed model, moved a few passes over a few utterances."""
 
+import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from myna.adapt.deltas import Deltas, Kind
+from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.lessons import Lesson, answer, frames_of, losses
 from myna.adapt.personal.settings import AdaptSettings
 
 BETAS = (0.9, 0.98)
+TRIALS = 5
+
+
+@lru_cache
+def bf16_is_faster() -> bool:
+    """Tell whether this processor multiplies matrices faster in bfloat16; without units for it, it is slower."""
+
+    def took_s(kind: torch.dtype) -> float:
+        one, other = torch.ones(256, 512, dtype=kind), torch.ones(512, 2048, dtype=kind)
+        times = list[float]()
+        for _ in range(TRIALS):
+            began_s = time.perf_counter()
+            one @ other
+            times.append(time.perf_counter() - began_s)
+        return min(times)
+
+    return took_s(torch.bfloat16) < took_s(torch.float32)
 
 
 class Learner:
@@ -23,9 +43,10 @@ class Learner:
         self._base, self._lessons, self._settings = base, lessons, settings
         self._rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
-        kind: Kind = "adapters" if settings.rank else "norms"
-        self.deltas = Deltas(base.spec, kind, settings.rank, settings.blocks)
-        self._optimiser = torch.optim.AdamW(self.deltas.parameters(), settings.rate, BETAS, weight_decay=0.0)
+        rank = settings.rank if len(lessons) >= settings.rank_from else 0
+        self.deltas = Deltas(base.spec, "adapters" if rank else "norms", rank, settings.blocks)
+        self._optimiser = torch.optim.AdamW(self._groups(), settings.rate, BETAS, weight_decay=0.0)
+        self._half = settings.precision == "bf16" or (settings.precision == "auto" and bf16_is_faster())
         self._steps = 0
 
     def steps(self) -> Iterator[float]:
@@ -40,22 +61,32 @@ class Learner:
         settings, base = self._settings, self._base
         copies = [lesson.copies[self._rng.integers(len(lesson.copies))] for lesson in lessons]
         whole = bool(self._rng.random() < settings.whole_share) and not settings.blocks
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             log_probs = answer(base, copies, self.deltas.packed(), settings.blocks, whole)
         ids = [lesson.ids for lesson in lessons]
         units = torch.tensor([len(row) for row in ids])
         loss = (losses(log_probs, copies, ids, base.spec.blank_id) / units).mean()
         if settings.untouched_weight:
             loss = loss + settings.untouched_weight * self._divergence(log_probs, copies, units, whole)
-        self._optimiser.param_groups[0]["lr"] = settings.rate * min(
-            1.0, (self._steps + 1) / (settings.warmup_steps + 1)
-        )
+        self._warm_up()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.deltas.parameters(), settings.clip_norm)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._steps += 1
         return loss.item()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        named = list(self.deltas.named())
+        norms = [p for name, p in named if name.endswith(".shift")]
+        maps = [p for name, p in named if not name.endswith(".shift")]
+        rates = ((norms, self._settings.rate), (maps, self._settings.rank_rate))
+        return [{"params": those, "full": rate} for those, rate in rates if those]
+
+    def _warm_up(self) -> None:
+        share = min(1.0, (self._steps + 1) / (self._settings.warmup_steps + 1))
+        for group in self._optimiser.param_groups:
+            group["lr"] = share * group["full"]
 
     def _divergence(self, log_probs: Tensor, copies: Sequence[Tensor], units: Tensor, whole: bool) -> Tensor:
         """Return KL(base || bent) per unit, a mean over rows."""

@@ -22,14 +22,14 @@ class AdaptSettings(BaseModel):
     blocks: int = Field(
         0, ge=0, description="how many blocks from the top are bent; 0: all. Fewer are cheaper to learn"
     )
-    rank: int = Field(4, ge=0, le=64, description="of the low-rank deltas; 0: gains and shifts of norms alone")
-    rate: float = Field(1e-3, gt=0, le=1, description="learning rate behind the warm-up")
+    rate: float = Field(1e-3, gt=0, le=1, description="learning rate of gains and shifts behind the norms")
+    rank: int = Field(1, ge=0, le=64, description="of low-rank deltas of the linear maps; 0: none")
+    rank_from: int = Field(20, ge=0, description="from so many utterances on there are low-rank deltas, too")
+    rank_rate: float = Field(3e-3, gt=0, le=1, description="learning rate of low-rank deltas")
     warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
     batch_utterances: int = Field(5, ge=1, le=256, description="utterances of a step")
     passes: tuple[int, ...] = Field(
-        (1, 2, 3, 4, 6, 8, 11, 14),
-        min_length=1,
-        description="passes over the speech; held-out speech chooses among them",
+        (1, 2, 4, 6, 9), min_length=1, description="passes over the speech; held-out speech chooses among them"
     )
     max_heard_s: float = Field(
         3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
@@ -40,7 +40,7 @@ class AdaptSettings(BaseModel):
     untouched_weight: float = Field(
         0.0, ge=0, description="of the divergence from the base's answers (Yu et al. 2013), against forgetting"
     )
-    folds: int = Field(4, ge=2, le=20, description="parts of little speech, each of which is held out once")
+    folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
     single_split_from: int = Field(40, ge=4, description="from so many utterances on, one part alone is held out")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
     max_utterances: int = Field(
