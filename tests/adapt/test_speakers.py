@@ -80,7 +80,19 @@ def test_versions_and_rollback(data: Path) -> None:
     assert used.version == second
 
 
-@pytest.mark.parametrize("command", [["show", "carol"], ["forget", "carol", "--yes"]])
+def test_report(data: Path, tmp_path: Path) -> None:
+    assert "Nothing was learnt yet." in run(data, "report", "anna")
+    Versions(Store(data)).refuse("anna", "It was no better.", "tiny 1", {"learnt_from": {"corrected": 5}})
+    assert "It was no better." in run(data, "report", "anna")
+    found = json.loads(run(data, "report", "anna", "--json"))
+    assert [(one["version"], one["reason"]) for one in found["attempts"]] == [(None, "It was no better.")]
+    assert "1 attempt" in run(data, "report", "anna", "--html", tmp_path / "anna.html")
+    assert "It was no better." in (tmp_path / "anna.html").read_text(encoding="utf-8")
+    with pytest.raises(StoreError, match="exists already"):
+        run(data, "report", "anna", "--html", tmp_path / "anna.html")
+
+
+@pytest.mark.parametrize("command", [["show", "carol"], ["forget", "carol", "--yes"], ["report", "carol"]])
 def test_who_is_unknown_is_said_so(data: Path, command: list[str]) -> None:
     with pytest.raises(StoreError, match="nothing is kept of this speaker"):
         run(data, *command)

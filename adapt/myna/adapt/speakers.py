@@ -1,8 +1,7 @@
-"""`myna speaker`: what is kept and learnt of whom; list, show, export, forget, versions, rollback."""
+"""`myna speaker`: what is kept and learnt of whom; list, show, export, forget, versions, rollback, report."""
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from myna.adapt.report.figures import read_curve
+from myna.adapt.report.page import write_page
+from myna.adapt.report.terminal import show as show_curve
+from myna.adapt.report.wording import many, when
 from myna.adapt.store import Store, StoreError, Versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -32,7 +35,7 @@ def list_speakers(data_dir: Data = HOME, as_json: Json = False) -> None:
     table = Table("speaker", "utterances", "corrected", "minutes", "MB", "newest")
     for one in found:
         size, minutes = f"{one.bytes / 1e6:.1f}", f"{one.seconds / 60:.1f}"
-        table.add_row(one.name, str(one.utterances), str(one.corrected), minutes, size, _when(one.newest_s))
+        table.add_row(one.name, str(one.utterances), str(one.corrected), minutes, size, when(one.newest_s))
     Console().print(table if found else "Nothing is kept of anybody.")
 
 
@@ -49,7 +52,7 @@ def show(speaker: Name, data_dir: Data = HOME, as_json: Json = False) -> None:
     table = Table("when", "seconds", "source", "confidence", "heard", "text")
     for one in kept:
         text = one.text if one.text != one.heard else ""
-        table.add_row(_when(one.created_s), f"{one.seconds:.1f}", one.source, f"{one.confidence:.2f}", one.heard, text)
+        table.add_row(when(one.created_s), f"{one.seconds:.1f}", one.source, f"{one.confidence:.2f}", one.heard, text)
     Console().print(table)
 
 
@@ -88,7 +91,7 @@ def versions(speaker: Name, data_dir: Data = HOME, as_json: Json = False) -> Non
     table = Table("when", "version", "model", "")
     for one in found:
         note = "in use" if one.in_use else one.reason or ""
-        table.add_row(_when(one.created_s), one.version or "refused", one.model, note)
+        table.add_row(when(one.created_s), one.version or "refused", one.model, note)
     Console().print(table if found else "Nothing was learnt of this speaker yet.")
 
 
@@ -103,12 +106,30 @@ def rollback(
     typer.echo(f"in use: {version or 'the base alone'}")
 
 
+@app.command()
+def report(
+    speaker: Name,
+    html: Annotated[Path | None, typer.Option(help="Write a page into this new file instead.")] = None,
+    data_dir: Data = HOME,
+    as_json: Json = False,
+) -> None:
+    """Report how well a speaker is understood, attempt by attempt: learnt from what, refused why, in use which.
+
+    Words are counted on utterances that the attempt had not learnt from, beside what the base makes of the same ones.
+    """
+    curve = read_curve(_open(data_dir), speaker)
+    if html is not None:
+        write_page(curve, html)
+    if as_json:
+        typer.echo(curve.model_dump_json())
+    elif html is not None:
+        typer.echo(f"{html}: {many(len(curve.attempts), 'attempt')}")
+    else:
+        show_curve(curve, Console())
+
+
 def _open(data_dir: Path) -> Store:
     folder = data_dir.expanduser()
     if not folder.is_dir():
         raise StoreError(f"{folder}: is no folder; nothing was kept yet, or --data-dir names another")
     return Store(folder)
-
-
-def _when(time_s: float) -> str:
-    return datetime.fromtimestamp(time_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
