@@ -1,5 +1,6 @@
 """Adapters as parameters: low-rank deltas of the linear maps (LoRA: Hu et al. 2021), gains and shifts of the norms."""
 
+import copy
 from collections.abc import Iterator
 from typing import Literal
 
@@ -53,6 +54,15 @@ class Deltas(nn.Module):
         some = next((p for _, p in self.named()), None)
         zeros = torch.zeros(shape, device=None if some is None else some.device)
         return torch.stack([held.get(str(i), zeros) for i in range(self.spec.blocks)])[None]
+
+    @torch.no_grad()
+    def scaled(self, strength: float) -> "Deltas":
+        """Make the same at a share of their strength: 1 as they are, 0 nothing."""
+        made = copy.deepcopy(self)
+        for name, parameter in made.named():
+            if not name.endswith("down"):
+                parameter.mul_(strength)
+        return made
 
     @torch.no_grad()
     def adapter(self, base: str) -> Adapter:

@@ -15,6 +15,7 @@ from myna.adapt.personal.attempt import attempt
 from myna.adapt.personal.base import read_base
 from myna.adapt.personal.judge import compare
 from myna.adapt.personal.lessons import Lesson, Mark, prepare, second_hearing, word_errors
+from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
 from myna.bench.evaluate import transcript
 from myna.bench.local import context_of, recognise
@@ -62,6 +63,7 @@ class Laboratory:
         self.base = read_base(self.bundle)
         self._engine = Engine(Runtime(self.bundle, 1), EngineSettings(max_streams=LANES))
         self._context = context_of(self.bundle)
+        self._everybody = Others(self.base, settings.blocks)
         self._others_before: list[Heard] = []
 
     def hear(self, clips: Sequence[Clip], adapter: Adapter | None = None) -> list[Heard]:
@@ -103,7 +105,7 @@ class Laboratory:
         lessons = self._unproved(clips) if pseudo else self._proved(clips)
         made = None
         if len(lessons) >= self.settings.min_utterances:
-            made = attempt(self.base, lessons, self.settings, lambda what, share: None)
+            made = attempt(self.base, lessons, self.settings, lambda what, share: None, self._everybody)
         took_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
         adapter = made.adapter if made else None
         after = self.hear(subject.test, adapter) if adapter else before
@@ -113,6 +115,7 @@ class Laboratory:
             "published": adapter is not None,
             "why": made.verdict.reason if made else "too few utterances",
             "passes": made.passes if made else 0,
+            "strength": made.strength if made else 0.0,
             "adapted_wer": _rate(after, "word"),
             "adapted_cer": _rate(after, "character"),
             "significantly_worse": compare(marks[1], marks[0]).sure >= SURE,

@@ -1,5 +1,6 @@
 """One attempt at a speaker: learn with some speech held out, judge by it, learn from all, judge by others' speech."""
 
+import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.judge import Comparison, Verdict, compare, judge, judge_generic
 from myna.adapt.personal.learn import Learner
-from myna.adapt.personal.lessons import Lesson, Mark, examine, prepare
+from myna.adapt.personal.lessons import Lesson, Mark, examine
+from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
 from myna.models.adapter import AdapterBatch
 from myna.models.adapter_file import Adapter
@@ -29,34 +32,43 @@ class Attempt:
     verdict: Verdict
     held_out: Comparison
     passes: int
+    strength: float
     adapter: Adapter | None = None
     generic: Comparison | None = None
 
 
-def attempt(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell) -> Attempt:
-    """Make an adapter of lessons (two at least) that passes the gate, or say why there is none."""
+def attempt(
+    base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell, others: Others | None = None
+) -> Attempt:
+    """Make an adapter of lessons (two at least) that passes the gate, or say why there is none.
+
+    What is learnt is taken at a share of its strength: a speaker's gain grows with it, what others lose with its square
+    (both to first order), so that a third of it keeps half of the gain at a ninth of the loss.
+    """
     before = examine(base, lessons, None, settings.blocks)
-    held, passes = _held_out(base, lessons, settings, tell)
-    indices = sorted(held)
-    held_out = compare([before[i] for i in indices], [held[i] for i in indices], settings.seed)
+    trial = _held_out(base, lessons, settings, tell)
+    hopeful = judge(trial.compared(base, before, 1.0, settings), settings)
+    full = _learnt(base, lessons, settings, trial.passes, tell) if hopeful.accepted else None
+    strength, generic = 1.0, None
+    if full and others:
+        tell("listening to others", 0.0)
+        strength, generic = others.strength(full, settings)
+    held_out = trial.compared(base, before, strength or 1.0, settings)
     verdict = judge(held_out, settings)
-    if not verdict.accepted:
-        return Attempt(verdict, held_out, passes)
-    adapter = learn(base, lessons, settings, passes, tell)
-    generic = _generic(base, adapter, settings, tell) if base.generic else None
-    others = judge_generic(generic, settings) if generic else verdict
-    return Attempt(
-        verdict if others.accepted else others, held_out, passes, adapter if others.accepted else None, generic
-    )
+    if generic and not strength:
+        verdict = judge_generic(generic, settings)
+    accepted = full is not None and verdict.accepted
+    adapter = full.scaled(strength).adapter(base.graph) if full and accepted else None
+    return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)
 
 
-def learn(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes: int, tell: Tell) -> Adapter:
+def _learnt(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes: int, tell: Tell) -> Deltas:
     """Learn from all lessons."""
     learner = Learner(base, lessons, settings)
     for done in range(passes):
         for _ in learner.steps():
             tell("learning from all of it", done / passes)
-    return learner.deltas.adapter(base.graph)
+    return learner.deltas
 
 
 def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
@@ -73,27 +85,44 @@ def folds(count: int, settings: AdaptSettings) -> list[list[int]]:
     return held[-1:] if count >= settings.single_split_from else held
 
 
-def _held_out(
-    base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell
-) -> tuple[dict[int, Mark], int]:
-    """Mark held-out lessons after the number of passes that served them best; return that number, too."""
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What was learnt with some lessons held out, after the number of passes that served those best."""
+
+    passes: int
+    folds: tuple[tuple[list[int], list[Lesson], Deltas], ...]  # what was held out, and what was learnt of the rest
+
+    def compared(self, base: Base, before: Sequence[Mark], strength: float, settings: AdaptSettings) -> Comparison:
+        """Compare on what was held out."""
+        indices = [i for held, _, _ in self.folds for i in held]
+        after = [
+            mark
+            for _, lessons, deltas in self.folds
+            for mark in examine(base, lessons, deltas.scaled(strength).packed(), settings.blocks)
+        ]
+        return compare([before[i] for i in indices], after, settings.seed)
+
+
+def _held_out(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell) -> _Trial:
+    """Learn with some held out; fold by fold where lessons are few."""
     parts = folds(len(lessons), settings)
-    marks: dict[int, dict[int, Mark]] = defaultdict(dict)  # by passes, then by lesson
+    losses: dict[int, dict[int, float]] = defaultdict(dict)  # by passes, then by fold
+    learnt: dict[tuple[int, int], Deltas] = {}
     ends = _affordable(base, lessons, parts, settings)
     for number, part in enumerate(parts):
-        best, worse = np.inf, 0
+        best, worse, held = np.inf, 0, [lessons[i] for i in part]
         learner = Learner(base, [lesson for i, lesson in enumerate(lessons) if i not in part], settings)
         while learner.passes < ends[-1] and worse < PATIENCE:
             for _ in learner.steps():
                 tell("trying what helps", (number + learner.passes / ends[-1]) / len(parts))
             if learner.passes in ends:
-                found = examine(base, [lessons[i] for i in part], learner.deltas.packed(), settings.blocks)
-                marks[learner.passes].update(zip(part, found, strict=True))
-                loss = sum(mark.loss for mark in found)
+                learnt[learner.passes, number] = copy.deepcopy(learner.deltas)
+                loss = sum(mark.loss for mark in examine(base, held, learner.deltas.packed(), settings.blocks))
+                losses[learner.passes][number] = loss
                 best, worse = min(best, loss), 0 if loss < best else worse + 1
-    whole = {passes: found for passes, found in marks.items() if len(found) == sum(map(len, parts))}
-    chosen = min(whole, key=lambda passes: sum(mark.loss for mark in whole[passes].values()))
-    return whole[chosen], chosen
+    whole = {passes: sum(found.values()) for passes, found in losses.items() if len(found) == len(parts)}
+    chosen = min(whole, key=lambda passes: whole[passes])
+    return _Trial(chosen, tuple((part, [lessons[i] for i in part], learnt[chosen, n]) for n, part in enumerate(parts)))
 
 
 def _affordable(
@@ -103,16 +132,3 @@ def _affordable(
     seconds = np.array([len(lesson.copies[0]) for lesson in lessons]) * base.spec.frame_ms / 1000
     a_pass_s = seconds.sum() + sum(seconds.sum() - seconds[list(part)].sum() for part in parts)
     return [n for i, n in enumerate(settings.passes) if not i or n * a_pass_s <= settings.max_heard_s]
-
-
-def _generic(base: Base, adapter: Adapter, settings: AdaptSettings, tell: Tell) -> Comparison:
-    """Compare on the bundle's generic set."""
-    found = list[Lesson | None]()
-    for done, clip in enumerate(base.generic):
-        tell("listening to others", done / len(base.generic))
-        found.append(prepare(base, clip.samples, clip.text, blocks=settings.blocks))
-    lessons = [lesson for lesson in found if lesson]
-    packed = bent_by(adapter, base.spec)
-    return compare(
-        examine(base, lessons, None, settings.blocks), examine(base, lessons, packed, settings.blocks), settings.seed
-    )

@@ -79,9 +79,9 @@ def judge(held_out: Comparison, settings: AdaptSettings) -> Verdict:
 
 
 def judge_generic(generic: Comparison, settings: AdaptSettings) -> Verdict:
-    """Judge by the speech of others."""
-    most = generic.base_errors * (1 + settings.max_generic_loss)
+    """Judge by the speech of others: words are few, the loss shows harm before they do."""
     figures = f"{100 * generic.wer:.1f} % of their words wrong instead of {100 * generic.base_wer:.1f} %"
-    if generic.errors > most:
+    errors_rise = generic.errors > generic.base_errors * (1 + settings.max_generic_errors)
+    if errors_rise or generic.loss > generic.base_loss * (1 + settings.max_generic_loss):
         return Verdict(False, f"It would hear other people worse: {figures}.")
     return Verdict(True, f"Other people: {figures}.")

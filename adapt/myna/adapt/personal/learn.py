@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
-from myna.adapt.personal.lessons import Lesson, answer, frames_of, losses
+from myna.adapt.personal.lessons import Lesson, answer, losses
 from myna.adapt.personal.settings import AdaptSettings
 
 BETAS = (0.9, 0.98)
@@ -58,16 +57,13 @@ class Learner:
         self.passes += 1
 
     def _step(self, lessons: Sequence[Lesson]) -> float:
-        settings, base = self._settings, self._base
+        settings = self._settings
         copies = [lesson.copies[self._rng.integers(len(lesson.copies))] for lesson in lessons]
-        whole = bool(self._rng.random() < settings.whole_share) and not settings.blocks
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
-            log_probs = answer(base, copies, self.deltas.packed(), settings.blocks, whole)
+            log_probs = answer(self._base, copies, self.deltas.packed(), settings.blocks)
         ids = [lesson.ids for lesson in lessons]
         units = torch.tensor([len(row) for row in ids])
-        loss = (losses(log_probs, copies, ids, base.spec.blank_id) / units).mean()
-        if settings.untouched_weight:
-            loss = loss + settings.untouched_weight * self._divergence(log_probs, copies, units, whole)
+        loss = (losses(log_probs, copies, ids, self._base.spec.blank_id) / units).mean()
         self._warm_up()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.deltas.parameters(), settings.clip_norm)
@@ -87,11 +83,3 @@ class Learner:
         share = min(1.0, (self._steps + 1) / (self._settings.warmup_steps + 1))
         for group in self._optimiser.param_groups:
             group["lr"] = share * group["full"]
-
-    def _divergence(self, log_probs: Tensor, copies: Sequence[Tensor], units: Tensor, whole: bool) -> Tensor:
-        """Return KL(base || bent) per unit, a mean over rows."""
-        with torch.no_grad():
-            aim = answer(self._base, copies, None, self._settings.blocks, whole)
-        frames = F.kl_div(log_probs, aim, reduction="none", log_target=True).sum(-1)
-        valid = torch.arange(frames.shape[1]) < frames_of(copies)[:, None]
-        return ((frames * valid).sum(1) / units).mean()

@@ -15,6 +15,7 @@ from myna.adapt.personal.attempt import Attempt, Tell, attempt
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.choose import Plan, choose
 from myna.adapt.personal.lessons import Lesson, examine, prepare, second_hearing, word_errors
+from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
 from myna.adapt.store import Kept, Store, StoreError, Versions
 from myna.adapt.validate import apart
@@ -38,7 +39,9 @@ class Busy(StoreError):
     """Another process learns this speaker."""
 
 
-def learn_speaker(base: Base, store: Store, speaker: str, settings: AdaptSettings, tell: Tell) -> Outcome:
+def learn_speaker(
+    base: Base, others: Others | None, store: Store, speaker: str, settings: AdaptSettings, tell: Tell
+) -> Outcome:
     """Do a round. Raises Busy, StoreError, and what `tell` raises; then nothing is left of it."""
     began_s = time.monotonic()
     with alone(store, speaker):
@@ -49,7 +52,7 @@ def learn_speaker(base: Base, store: Store, speaker: str, settings: AdaptSetting
         lessons, doubtful = make_lessons(base, plan, settings, tell)
         if len(lessons) < settings.min_utterances:
             return Outcome(None, f"of {len(plan.chosen)} utterances only {len(lessons)} are fit to learn from")
-        made = attempt(base, lessons, settings, tell)
+        made = attempt(base, lessons, settings, tell, others)
         report = _report(plan, doubtful, made, time.monotonic() - began_s)
         versions = Versions(store)
         if made.adapter is None:
@@ -125,6 +128,7 @@ def _report(plan: Plan, doubtful: Mapping[str, int], made: Attempt, took_s: floa
         "held_out": asdict(made.held_out),
         "generic": asdict(made.generic) if made.generic else None,
         "passes": made.passes,
+        "strength": made.strength,
         "gate": made.verdict.reason,
         "took_s": round(took_s, 1),
         "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000),

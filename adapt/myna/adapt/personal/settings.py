@@ -35,11 +35,7 @@ class AdaptSettings(BaseModel):
         3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
     )
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
-    whole_share: float = Field(0.2, ge=0, le=1, description="steps that hear utterances whole, the others in chunks")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
-    untouched_weight: float = Field(
-        0.0, ge=0, description="of the divergence from the base's answers (Yu et al. 2013), against forgetting"
-    )
     folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
     single_split_from: int = Field(40, ge=4, description="from so many utterances on, one part alone is held out")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
@@ -51,7 +47,8 @@ class AdaptSettings(BaseModel):
     min_confidence: float = Field(0.8, ge=0, le=1, description="of utterances that nobody corrected")
     max_pseudo_share: float = Field(0.5, ge=0, le=1, description="of them beside corrected and read ones")
     gate_level: float = Field(0.95, gt=0.5, lt=1, description="how sure the gain on held-out speech must be")
-    max_generic_loss: float = Field(0.03, ge=0, description="by how much other people's speech may get worse, relative")
+    max_generic_errors: float = Field(0.03, ge=0, description="by how much more words of others may be wrong, relative")
+    max_generic_loss: float = Field(0.06, ge=0, description="by how much the loss of others may rise, relative")
     precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
     seed: int = Field(0, description="of every choice")
 
