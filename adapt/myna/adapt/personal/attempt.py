@@ -20,6 +20,7 @@ from myna.models.adapter_file import Adapter
 from myna.models.nn.conformer import Packed
 from myna.models.spec import ModelSpec
 
+FIFTH = 5
 PATIENCE = 2  # marks of held-out speech without a lower loss that end a fold
 
 Tell = Callable[[str, float], None]  # what is done, and the share of it that is; it may wait, and raise to stop
@@ -79,10 +80,11 @@ def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
 
 
 def folds(count: int, settings: AdaptSettings) -> list[list[int]]:
-    """Choose what is held out of so many lessons: each once where there are few, else every so manieth."""
+    """Choose what is held out of so many lessons: each once where there are few, else every fifth."""
+    if count >= settings.hold_out_once_from:
+        return [list(range(FIFTH - 1, count, FIFTH))]
     parts = min(settings.folds, count)
-    held = [list(range(first, count, parts)) for first in range(parts)]
-    return held[-1:] if count >= settings.single_split_from else held
+    return [list(range(first, count, parts)) for first in range(parts)]
 
 
 @dataclass(frozen=True, slots=True)
