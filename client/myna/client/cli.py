@@ -24,6 +24,7 @@ from myna.models.errors import MynaError
 from myna.server.protocol import Start
 
 CLIP = Path(__file__).parent / "demo" / "clip.opus"
+ACCENTED = CLIP.with_name("accented.opus")
 
 Url = Annotated[str | None, typer.Option(help="A running server, ws://HOST:PORT/v1/stream; else one is started.")]
 Token = Annotated[str | None, typer.Option(envvar="MYNA_TOKEN", help="What the server asks for.")]
@@ -178,15 +179,19 @@ def _printed(event: object) -> None:
 
 def demo(
     model: Model = None,
+    accent: Annotated[
+        bool, typer.Option("--accent", help="Another clip: ten sentences of a man whose first language is Mandarin.")
+    ] = False,
+    speaker: Speaker = None,
     fast: Annotated[bool, typer.Option("--fast", help="Do not wait for the clip to be spoken.")] = False,
     as_json: Json = False,
 ) -> None:
     """Caption a bundled clip, streamed in real time through a server of its own."""
-    console = Console(quiet=as_json)
+    console, clip = Console(quiet=as_json), ACCENTED if accent else CLIP
     with _service(None, None, model) as service, Captions(console) as captions:
-        console.print(f"[dim]streaming {duration_s(CLIP):.0f} s of speech[/]")
-        audio = file_audio(CLIP, paced=not fast)
-        transcript = asyncio.run(converse(service, Start(), audio, captions.show))
+        console.print(f"[dim]streaming {duration_s(clip):.0f} s of speech[/]")
+        audio = file_audio(clip, paced=not fast)
+        transcript = asyncio.run(converse(service, Start(speaker=speaker), audio, captions.show))
     if as_json:
         typer.echo(json.dumps(transcript.as_json(), ensure_ascii=False))
     console.print("[dim]now your own: `myna transcribe FILE`, `myna mic`, `myna serve`[/]")
