@@ -85,6 +85,6 @@ def test_many_attempts_keep_apart(tmp_path: Path) -> None:
 
 
 def test_attributes_are_named_as_they_are_written() -> None:
-    element = put(Element("g"), "path", "text", class_="a", stroke_width=1.25, aria_label="b", x=2.0)
+    element = put(Element("g"), "path", "text", class_="a", stroke_width=1.25, aria_label="b", x=2.0, y=None)
     assert element.attrib == {"class": "a", "stroke-width": "1.2", "aria-label": "b", "x": "2"}
     assert element.text == "text"

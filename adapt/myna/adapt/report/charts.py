@@ -29,8 +29,9 @@ svg text { fill: var(--muted); }
 
 
 def put(parent: Element, tag: str, text: str | None = None, /, **attributes: object) -> Element:
-    """Add an element; `class_` becomes `class`, and other underscores hyphens."""
-    named = {name.rstrip("_").replace("_", "-"): _written(value) for name, value in attributes.items()}
+    """Add an element; `class_` becomes `class`, other underscores hyphens, and None is left out."""
+    given = {name: value for name, value in attributes.items() if value is not None}
+    named = {name.rstrip("_").replace("_", "-"): _written(value) for name, value in given.items()}
     added = SubElement(parent, tag, named)
     added.text = text
     return added

@@ -156,21 +156,17 @@ def _table(main: Element, attempts: Sequence[Attempt]) -> None:
     for group, names in COLUMNS.items():
         put(above, "th", group, scope="colgroup", colspan=len(names), class_="group first")
         for name in names:
-            put(below, "th", name, scope="col", class_=_class(name == names[0]))
+            put(below, "th", name, scope="col", class_="first" if name == names[0] else None)
     starts = {sum(map(len, list(COLUMNS.values())[:i])) for i in range(len(COLUMNS))}
     for one in attempts:
-        row = put(body, "tr", class_="used" if one.in_use else "")
+        row = put(body, "tr", class_="used" if one.in_use else None)
         title = put(row, "th", f"{one.number}, {when(one.created_s)}", scope="row")
         put(title, "br")
         put(title, "code" if one.version else "span", name_of(one))
         if one.in_use:
             put(title, "span", " in use")
         for column, cell in enumerate(_cells(one)):
-            put(row, "td", cell, class_=_class(column in starts))
-
-
-def _class(first: bool) -> str:
-    return "first" if first else "further"
+            put(row, "td", cell, class_="first" if column in starts else None)
 
 
 def _cells(one: Attempt) -> list[str]:
