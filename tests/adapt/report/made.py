@@ -23,6 +23,7 @@ def report(errors: int = 8, base_errors: int = 12, **changed: object) -> dict[st
         "held_out": compared,
         "generic": compared | {"words": 900, "base_errors": 81, "errors": 82},
         "passes": 4,
+        "strength": 0.5,
         "gate": f"On 24 utterances that it had not learnt from it made {errors} word errors instead of {base_errors}.",
         "took_s": 41.5,
         "peak_mb": 880,

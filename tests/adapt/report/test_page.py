@@ -78,7 +78,7 @@ def test_what_it_says(tmp_path: Path) -> None:
     assert read.of("bdi")[:2] == ["anna", "It does not help yet."]
     assert "6.2 % of words wrong instead of 12.5 %" in read.of("p")
     assert read.of("h2")[-1] == "All figures"
-    row = ["96", "12.5 %", "8.3 %", "−33 %", "97 %", "9.0 %", "9.1 %", "12", "20", "8", "3.4 min"]
+    row = ["96", "12.5 %", "8.3 %", "−33 %", "97 %", "9.0 %", "9.1 %", "50 %", "12", "20", "8", "3.4 min"]
     assert [text.strip() for text in read.of("td")][: len(row)] == row
     assert len(row) == sum(map(len, COLUMNS.values()))
     assert [tag for tag, _ in read.tags].count("svg") == 2

@@ -101,6 +101,7 @@ class Told(Lesson):
     held_out: Maybe[Comparison] = None  # the speaker's own utterances that were not learnt from
     generic: Maybe[Comparison] = None  # other people's
     passes: Maybe[Count] = None
+    strength: Maybe[Share] = None  # at which what was learnt is taken
     gate: Maybe[str] = None
     took_s: Maybe[Amount] = None
     peak_mb: Maybe[Amount] = None

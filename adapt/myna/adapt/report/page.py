@@ -38,7 +38,7 @@ PAGE_STYLE = """
   }
 }
 body { background: var(--ground); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; margin: 0; }
-main { max-width: 56rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; overflow-wrap: anywhere; }
+main { max-width: 58rem; margin: 0 auto; padding: 1.5rem 1rem 3rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .75rem; } h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
 p, ul { margin: .4rem 0; } ul { padding-left: 1.25rem; } .note, footer { color: var(--muted); font-size: .875rem; }
 .now { background: var(--panel); border-radius: .5rem; padding: .75rem 1rem; }
@@ -54,12 +54,13 @@ tr.used th, tr.used td { background: var(--panel); } footer { margin-top: 2.5rem
 """
 COLUMNS = {
     "held-out speech": ["words", "base", "learnt", "change", "sure"],
-    "other people's": ["base", "learnt"],
+    "other people's": ["base", "learnt", "strength"],
     "learnt from": [*SOURCES.values(), "length"],
 }
 EXPLAINED = (
     "Base and learnt: words that are wrong. Change: of errors, relative to the base's. Sure: share of "
-    "resamples of these utterances that show a gain, in words or in the loss."
+    "resamples of these utterances that show a gain, in words or in the loss. Strength: "
+    "at which what was learnt is taken, as much as other people's speech bears."
 )
 NOTE = (
     "Each attempt holds some utterances out of what it learns and is judged by those. They differ from attempt to "
@@ -181,6 +182,7 @@ def _cells(one: Attempt) -> list[str]:
         percent(sure, digits=0),
         percent(others.base_wer),
         percent(others.wer),
+        percent(told.strength, digits=0),
         *(str(told.learnt_from.get(source, "")) for source in SOURCES),
         length(told.seconds) if told.seconds is not None else "",
     ]
