@@ -211,7 +211,7 @@ def quantize(
 def generic(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder; it is written anew.")],
     manifest: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help='JSON lines with "audio" and "text".')],
-    clips: Annotated[int, typer.Option(min=1, help="At most so many, spread evenly over the manifest.")] = 120,
+    clips: Annotated[int, typer.Option(min=1, help="At most so many, spread evenly over the manifest.")] = 60,
 ) -> None:
     """Give a bundle its generic set: other people's speech, by which adaptation sees what it would forget."""
     folder = resolve_bundle(bundle)

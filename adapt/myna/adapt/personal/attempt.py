@@ -14,7 +14,6 @@ from myna.adapt.personal.judge import Comparison, Verdict, compare, judge, judge
 from myna.adapt.personal.learn import Learner
 from myna.adapt.personal.lessons import Lesson, Mark, examine
 from myna.adapt.personal.others import Others
-from myna.adapt.personal.replay import Replay
 from myna.adapt.personal.settings import AdaptSettings
 from myna.models.adapter import AdapterBatch
 from myna.models.adapter_file import Adapter
@@ -48,10 +47,9 @@ def attempt(
     (both to first order), so that a third of it keeps half of the gain at a ninth of the loss.
     """
     before = examine(base, lessons, None, settings.blocks)
-    replay = others.replay if others else None
-    trial = _held_out(base, lessons, settings, tell, replay)
+    trial = _held_out(base, lessons, settings, tell)
     hopeful = judge(trial.compared(base, before, 1.0, settings), settings)
-    full = _learnt(base, lessons, settings, trial.passes, tell, replay) if hopeful.accepted else None
+    full = _learnt(base, lessons, settings, trial.passes, tell) if hopeful.accepted else None
     strength, generic = 1.0, None
     if full and others:
         tell("listening to others", 0.0)
@@ -65,11 +63,9 @@ def attempt(
     return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)
 
 
-def _learnt(
-    base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes: int, tell: Tell, replay: Replay | None
-) -> Deltas:
+def _learnt(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes: int, tell: Tell) -> Deltas:
     """Learn from all lessons."""
-    learner = Learner(base, lessons, settings, replay)
+    learner = Learner(base, lessons, settings)
     for done in range(passes):
         for _ in learner.steps():
             tell("learning from all of it", done / passes)
@@ -109,9 +105,7 @@ class _Trial:
         return compare([before[i] for i in indices], after, settings.seed)
 
 
-def _held_out(
-    base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell, replay: Replay | None
-) -> _Trial:
+def _held_out(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell) -> _Trial:
     """Learn with some held out; fold by fold where lessons are few."""
     parts = folds(len(lessons), settings)
     losses: dict[int, dict[int, float]] = defaultdict(dict)  # by passes, then by fold
@@ -119,7 +113,7 @@ def _held_out(
     ends = _affordable(base, lessons, parts, settings)
     for number, part in enumerate(parts):
         best, worse, held = np.inf, 0, [lessons[i] for i in part]
-        learner = Learner(base, [lesson for i, lesson in enumerate(lessons) if i not in part], settings, replay)
+        learner = Learner(base, [lesson for i, lesson in enumerate(lessons) if i not in part], settings)
         while learner.passes < ends[-1] and worse < PATIENCE:
             for _ in learner.steps():
                 tell("trying what helps", (number + learner.passes / ends[-1]) / len(parts))

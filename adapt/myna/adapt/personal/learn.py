@@ -12,7 +12,6 @@ from torch import nn
 from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.lessons import Lesson, answer, losses
-from myna.adapt.personal.replay import Replay, divergence
 from myna.adapt.personal.settings import AdaptSettings
 
 BETAS = (0.9, 0.98)
@@ -38,11 +37,9 @@ def bf16_is_faster() -> bool:
 class Learner:
     """A speaker's deltas on their way; the same base, lessons, settings and threads give the same to the bit."""
 
-    def __init__(
-        self, base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, replay: Replay | None = None
-    ) -> None:
+    def __init__(self, base: Base, lessons: Sequence[Lesson], settings: AdaptSettings) -> None:
         self.passes = 0
-        self._base, self._lessons, self._settings, self._replay = base, lessons, settings, replay
+        self._base, self._lessons, self._settings = base, lessons, settings
         self._rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
         rank = settings.rank if len(lessons) >= settings.rank_from else 0
@@ -60,17 +57,13 @@ class Learner:
         self.passes += 1
 
     def _step(self, lessons: Sequence[Lesson]) -> float:
-        settings, count = self._settings, len(lessons)
-        replayed = self._replay.draw(settings.replay_utterances, self._rng) if self._replay else []
+        settings = self._settings
         copies = [lesson.copies[self._rng.integers(len(lesson.copies))] for lesson in lessons]
-        copies += [one.lesson.copies[0] for one in replayed]
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
             log_probs = answer(self._base, copies, self.deltas.packed(), settings.blocks)
         ids = [lesson.ids for lesson in lessons]
         units = torch.tensor([len(row) for row in ids])
-        loss = (losses(log_probs[:count], copies[:count], ids, self._base.spec.blank_id) / units).mean()
-        if replayed:
-            loss = loss + settings.replay_weight * divergence(log_probs[count:], replayed)
+        loss = (losses(log_probs, copies, ids, self._base.spec.blank_id) / units).mean()
         self._warm_up()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.deltas.parameters(), settings.clip_norm)

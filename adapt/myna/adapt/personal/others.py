@@ -1,4 +1,4 @@
-"""Other people, as the generic set has them: one half is replayed while a speaker is learnt, the other judges."""
+"""Other people, as the bundle's generic set has them: how much of what was learnt of one speaker they bear."""
 
 import math
 from functools import cached_property
@@ -7,7 +7,6 @@ from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.judge import Comparison, compare, judge_generic
 from myna.adapt.personal.lessons import Lesson, Mark, examine, prepare
-from myna.adapt.personal.replay import Replay
 from myna.adapt.personal.settings import AdaptSettings
 
 FIRST = 0.5  # strength that is tried first
@@ -20,7 +19,6 @@ class Others:
 
     def __init__(self, base: Base, blocks: int) -> None:
         self._base, self._blocks = base, blocks
-        self.replay = Replay(base, base.generic[::2], blocks)
 
     def __bool__(self) -> bool:
         """Tell whether there are any."""
@@ -28,7 +26,7 @@ class Others:
 
     @cached_property
     def _lessons(self) -> list[Lesson]:
-        found = [prepare(self._base, clip.samples, clip.text, blocks=self._blocks) for clip in self._base.generic[1::2]]
+        found = [prepare(self._base, clip.samples, clip.text, blocks=self._blocks) for clip in self._base.generic]
         return [lesson for lesson in found if lesson]
 
     @cached_property

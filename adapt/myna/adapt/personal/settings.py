@@ -36,10 +36,6 @@ class AdaptSettings(BaseModel):
     )
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
-    replay_utterances: int = Field(2, ge=0, description="of the bundle's generic set, heard in each step, too")
-    replay_weight: float = Field(
-        1.0, ge=0, description="of the divergence from the base's answers to them (Yu et al. 2013), against forgetting"
-    )
     folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
     hold_out_once_from: int = Field(40, ge=4, description="from so many utterances on, a fifth is held out instead")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
