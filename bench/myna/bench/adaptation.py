@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+import myna.adapt
 from myna.bench.environment import environment
 from myna.bench.manifest import Clip, ManifestError, read_manifest
 from myna.bench.speaker import Subject
@@ -24,7 +25,7 @@ from myna.bench.speaker import Subject
 if TYPE_CHECKING:
     from myna.bench.speaker import Laboratory
 
-AMOUNTS = (5, 10, 20, 50, 100, 300)
+DEMO = Path(myna.adapt.__file__).parent / "demo" / "speaker.jsonl"
 RESAMPLES = 2000
 WORSE = 0.05  # relative, that one in twenty may be
 POOLED_FROM = 4  # speakers of an accent
@@ -34,8 +35,12 @@ _laboratory: "Laboratory"
 
 def adaptation(
     manifest: Annotated[
-        Path, typer.Option(help="JSON lines with audio, text, speaker, role (`adapt` or `test`), accent?, corpus?.")
-    ],
+        Path,
+        typer.Option(
+            help="JSON lines with audio, text, speaker, role (`adapt` or `test`), accent?, corpus?.",
+            show_default="the speaker inside the package",
+        ),
+    ] = DEMO,
     model: Annotated[str | None, typer.Option(help="An embedded bundle's name, or a bundle's folder or zip.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings, as of `myna adapt`.")] = None,
     amounts: Annotated[str, typer.Option(help="Also learn from so many utterances alone; empty: all alone.")] = "",
