@@ -42,8 +42,7 @@ class Learner:
         self._base, self._lessons, self._settings = base, lessons, settings
         self._rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
-        rank = settings.rank if len(lessons) >= settings.rank_from else 0
-        self.deltas = Deltas(base.spec, "adapters" if rank else "norms", rank, settings.blocks)
+        self.deltas = Deltas(base.spec, "adapters" if settings.rank else "norms", settings.rank, settings.blocks)
         self._optimiser = torch.optim.AdamW(self._groups(), settings.rate, BETAS, weight_decay=0.0)
         self._half = settings.precision == "bf16" or (settings.precision == "auto" and bf16_is_faster())
         self._steps = 0

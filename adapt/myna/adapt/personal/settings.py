@@ -23,8 +23,7 @@ class AdaptSettings(BaseModel):
         0, ge=0, description="how many blocks from the top are bent; 0: all. Fewer are cheaper to learn"
     )
     rate: float = Field(1e-3, gt=0, le=1, description="learning rate of gains and shifts behind the norms")
-    rank: int = Field(1, ge=0, le=64, description="of low-rank deltas of the linear maps; 0: none")
-    rank_from: int = Field(20, ge=0, description="from so many utterances on there are low-rank deltas, too")
+    rank: int = Field(0, ge=0, le=64, description="of low-rank deltas of the linear maps beside them; 0: none")
     rank_rate: float = Field(3e-3, gt=0, le=1, description="learning rate of low-rank deltas")
     warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
     batch_utterances: int = Field(5, ge=1, le=256, description="utterances of a step")
