@@ -9,7 +9,7 @@ import pytest
 
 from myna.adapt.store import Store, Versions
 from myna.models.adapter import layout_of
-from myna.models.adapter_file import Adapter, adapter_bytes
+from myna.models.adapter_file import Adapter, adapter_bytes, read_adapter
 from myna.models.bundle import STEP, read_bundle
 from myna.server.protocol import Adaptation, Final, Ready
 from myna.server.speakers import Speakers
@@ -134,19 +134,26 @@ async def test_what_cannot_be_used_is_said_and_the_base_answers(
 
 
 async def test_the_least_recently_used_is_dropped(data: Path, versions: Versions) -> None:
-    size = len(content(0))
-    speakers = Speakers(data, SPEC, BASE, 2 * size, lambda: ())
+    file, packed = len(content(0)), read_adapter(content(0), SPEC, BASE).packed(SPEC).nbytes
+    speakers = Speakers(data, SPEC, BASE, 2 * file + 3 * packed, lambda: ())
     for seed, speaker in enumerate(("anna", "ben")):
         versions.publish(speaker, content(seed), "tiny 1", {})
     store = Store(data)
     store.keep("carol", heard(77))
     versions.publish("carol", content(2), "tiny 1", {})
     found = [await speakers.find(speaker) for speaker in ("anna", "ben", "anna", "carol", "anna")]
-    await speakers.close()
-    assert speakers.resident_bytes == 2 * size
     adapters = [one.voice.adapter for one in found if one.voice]
     assert len(adapters) == 5
     assert adapters[0] is adapters[2] is adapters[4]
+    assert speakers.resident_bytes == 2 * file + 3 * packed
+    for path in data.rglob("*.safetensors"):
+        path.unlink()
+    del found, adapters
+    await speakers.find("nobody")  # a task holds what it awaited last
+    assert speakers.resident_bytes == 2 * file
+    left = [bool((await speakers.find(speaker)).voice) for speaker in ("anna", "ben", "carol")]
+    await speakers.close()
+    assert left == [True, False, True]
 
 
 async def test_without_a_store_there_is_the_base(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from myna.models.adapter_file import Adapter
+from myna.models.adapter import AdapterBatch
 from myna.server.collecting import Collector
 from myna.server.outputs import Amend, Keep, Message, Voice
 from myna.server.protocol import AdapterName, Correct, Start
@@ -43,7 +43,7 @@ class Personal:
     # ------------------------------------------------------------------ weights
 
     @property
-    def adapter(self) -> Adapter | None:
+    def adapter(self) -> AdapterBatch | None:
         """With what the utterance under way is heard; None: the base alone."""
         return self._voice.adapter if self._voice else None
 

@@ -1,6 +1,7 @@
 """Which weights a speaker's streams use: loaded on demand, the least recently used dropped, swapped as the store says.
 
-Disks are slow: everything here that touches one runs in a thread.
+At hand are the files, in half the bytes and less; what open streams use is also packed, once, as steps take it. Disks
+are slow: everything here that touches one runs in a thread, and so does the packing.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from myna.adapt.store import Store, StoreError, Versions
-from myna.models.adapter_file import Adapter, AdapterError, read_adapter
+from myna.models.adapter import AdapterBatch
+from myna.models.adapter_file import AdapterError, read_adapter
 from myna.models.spec import ModelSpec
 from myna.server.outputs import Voice
 from myna.server.protocol import AdapterName
@@ -53,15 +56,16 @@ class Speakers:
         self._folder, self._spec, self._base, self._max_bytes = folder, spec, base, max_bytes
         self._listeners = listeners
         self._versions: Versions | None = None
-        self._resident: OrderedDict[str, tuple[Adapter, int]] = OrderedDict()  # by version
+        self._files: OrderedDict[str, bytes] = OrderedDict()  # by version
+        self._packed: WeakValueDictionary[str, AdapterBatch] = WeakValueDictionary()  # those in use
         self._lock = asyncio.Lock()
         self._seen = -1
         self._task: asyncio.Task[None] | None = None
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the adapters in memory."""
-        return sum(size for _, size in self._resident.values())
+        """Bytes of the adapters in memory, of files and of what is packed."""
+        return sum(map(len, self._files.values())) + sum(packed.nbytes for packed in list(self._packed.values()))
 
     async def find(self, speaker: str) -> Found:
         """Find what a speaker's streams use."""
@@ -112,11 +116,14 @@ class Speakers:
             logger.warning("an adapter is not used: %s", error)
             return Found(problem=str(error))
 
-    def _load(self, version: str, content: Callable[[], bytes]) -> Adapter:
-        if version not in self._resident:
-            read = content()
-            self._resident[version] = read_adapter(read, self._spec, self._base), len(read)
-        self._resident.move_to_end(version)
-        while self.resident_bytes > self._max_bytes and len(self._resident) > 1:
-            self._resident.popitem(last=False)
-        return self._resident[version][0]
+    def _load(self, version: str, content: Callable[[], bytes]) -> AdapterBatch:
+        packed = self._packed.get(version)
+        if packed is None:
+            file = self._files.get(version) or content()
+            packed = read_adapter(file, self._spec, self._base).packed(self._spec)
+            self._packed[version], self._files[version] = packed, file
+        if version in self._files:
+            self._files.move_to_end(version)
+        while self._files and self.resident_bytes > self._max_bytes:
+            self._files.popitem(last=False)
+        return packed

@@ -12,7 +12,6 @@ from myna.adapt.personal.judge import Comparison, Verdict, compare, judge, judge
 from myna.adapt.personal.learn import Learner
 from myna.adapt.personal.lessons import Lesson, Mark, examine, prepare
 from myna.adapt.personal.settings import AdaptSettings
-from myna.models.adapter import AdapterBatch
 from myna.models.adapter_file import Adapter
 from myna.models.nn.conformer import Packed
 from myna.models.spec import ModelSpec
@@ -61,8 +60,7 @@ def learn(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes
 
 def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
     """Pack an adapter as the model takes it, for all rows."""
-    batch = AdapterBatch.zeros(spec, 1, adapter.rank)
-    adapter.put(batch, 0, spec)
+    batch = adapter.packed(spec)
     return torch.from_numpy(batch.down), torch.from_numpy(batch.up), torch.from_numpy(batch.shift)
 
 
