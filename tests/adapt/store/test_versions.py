@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from myna.adapt.store import Store, StoreError, Versions
+from tests.adapt.store.disks import small_disk
 from tests.adapt.store.test_speech import Clock, heard, traces
 
 PUBLISHER = """
@@ -112,3 +113,29 @@ def test_a_kill_leaves_a_whole_version_in_use(store: Store, versions: Versions) 
     assert used is not None
     assert used.version == found[-1]
     assert used.content()
+
+
+@pytest.mark.parametrize("left_bytes", [0, 8 << 10, 24 << 10], ids=["nothing fits", "half a file", "all but its row"])
+def test_a_full_disk_leaves_the_version_in_use(tmp_path: Path, left_bytes: int) -> None:
+    content, report = b"adapter " * 2_500, {"text": "said " * 10_000}
+    with small_disk(tmp_path / "disk") as disk:
+        store = Store(disk.folder / "data")
+        store.keep("anna", heard(0))
+        versions, other = Versions(store), Versions(Store(store.folder))
+        first = versions.publish("anna", b"one", "tiny 1", {})
+        disk.fill(left_bytes)
+        with pytest.raises(StoreError, match="is the disk full"):
+            versions.publish("anna", content, "tiny 1", report)
+        for process in (versions, other):
+            used = process.in_use("anna")
+            assert used is not None
+            assert (used.version, used.content()) == (first, b"one")
+            assert [one.version for one in process.versions("anna")] == [first]
+        assert [path.name for path in store.folder.rglob("adapters/*")] == [f"{first}.safetensors"]
+        disk.empty()
+        second = versions.publish("anna", content, "tiny 1", report)
+        used = other.in_use("anna")
+        assert used is not None
+        assert (used.version, used.content()) == (second, content)
+        for each in (store, other._store):
+            each.close()
