@@ -37,6 +37,13 @@ def test_weights_change_when_it_is_their_turn() -> None:
     assert anna.adapter is None
 
 
+def test_a_problem_is_news_once() -> None:
+    anna = personal(speaker="anna")
+    assert [anna.expect(None, problem) for problem in ("damaged", "damaged", "too old")] == [True, False, True]
+    assert not anna.expect(voice("1"))
+    assert anna.expect(None, "too old")
+
+
 def test_who_does_not_say_who_they_are_has_no_weights() -> None:
     assert not personal().adapts
     assert not personal(PersonalContext(), speaker="anna").adapts
