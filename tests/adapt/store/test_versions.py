@@ -47,6 +47,7 @@ def test_the_last_one_published_is_in_use(versions: Versions) -> None:
     assert found[2].reason == "It was no better on what you said before."
     assert [one.report["wer"] for one in found] == [0.3, 0.2, 0.4]
     assert versions.in_use("ben") is None
+    assert versions.all_in_use() == {"anna": second}
 
 
 def test_rolling_back_goes_to_the_one_before_and_then_to_the_base(versions: Versions) -> None:
@@ -55,6 +56,7 @@ def test_rolling_back_goes_to_the_one_before_and_then_to_the_base(versions: Vers
     assert versions.roll_back("anna", names[2]) == names[2]
     assert [versions.roll_back("anna") for _ in range(3)] == [names[1], names[0], None]
     assert versions.in_use("anna") is None
+    assert versions.all_in_use() == {}
     with pytest.raises(StoreError, match="nothing is in use"):
         versions.roll_back("anna")
     with pytest.raises(StoreError, match="no version ff"):
