@@ -46,6 +46,11 @@ def test_it_lies_in_its_row_and_nowhere_else() -> None:
     adapter, layout = made(), layout_of(SPEC)
     batch = AdapterBatch.zeros(SPEC, 3, 5)
     adapter.put(batch, 1, SPEC)
+    packed = adapter.packed(SPEC)
+    assert (packed.rank, len(packed.down)) == (3, 1)
+    np.testing.assert_array_equal(packed.down[0], batch.down[1, ..., :3])
+    np.testing.assert_array_equal(packed.up[0], batch.up[1, :, :3])
+    np.testing.assert_array_equal(packed.shift[0], batch.shift[1])
     for array in (batch.down, batch.up, batch.shift):
         assert not array[[0, 2]].any()
     for slot in layout.maps:
@@ -82,6 +87,11 @@ def test_what_does_not_belong_is_named(name: str, part: Any, said: str) -> None:
     content = adapter_bytes(Adapter(BASE, {**adapter.parts, name: part}))
     with pytest.raises(AdapterError, match=said):
         read_adapter(content, SPEC, BASE)
+
+
+def test_a_rank_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(AdapterError, match="rank 65; 64 is the most"):
+        read_adapter(adapter_bytes(made(rank=65)), SPEC, BASE)
 
 
 def test_another_base_is_refused_with_a_remedy() -> None:

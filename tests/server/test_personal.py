@@ -1,10 +1,13 @@
 """A stream's speaker: weights change between utterances, corrections need somebody who spoke."""
 
-from myna.models.adapter_file import Adapter
+from myna.models.adapter import AdapterBatch
+from myna.models.bundle import read_bundle
 from myna.server.outputs import Amend, Voice
 from myna.server.personal import Personal, PersonalContext
 from myna.server.protocol import AdapterName, Correct, Start
+from tests.support import TINY
 
+SPEC = read_bundle(TINY).spec
 ALL = PersonalContext(adapts=True, keeps=True, agreed=frozenset({"carol"}))
 
 
@@ -15,7 +18,7 @@ def personal(context: PersonalContext = ALL, **start: object) -> Personal:
 
 
 def voice(version: str) -> Voice:
-    return Voice(AdapterName(speaker="anna", version=version), Adapter("base", {}))
+    return Voice(AdapterName(speaker="anna", version=version), AdapterBatch.zeros(SPEC, 1))
 
 
 def test_weights_change_when_it_is_their_turn() -> None:
@@ -32,6 +35,13 @@ def test_weights_change_when_it_is_their_turn() -> None:
     anna.expect(None)
     assert anna.turn()
     assert anna.adapter is None
+
+
+def test_a_problem_is_news_once() -> None:
+    anna = personal(speaker="anna")
+    assert [anna.expect(None, problem) for problem in ("damaged", "damaged", "too old")] == [True, False, True]
+    assert not anna.expect(voice("1"))
+    assert anna.expect(None, "too old")
 
 
 def test_who_does_not_say_who_they_are_has_no_weights() -> None:

@@ -1,18 +1,20 @@
 """Hot swap on a real server: a published version is used from the next utterance on, by its speaker alone."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from myna.adapt.store import Store, Versions
+from myna.adapt.store import Store, StoreError, Versions
 from myna.models.adapter import layout_of
-from myna.models.adapter_file import Adapter, adapter_bytes
+from myna.models.adapter_file import Adapter, adapter_bytes, read_adapter
 from myna.models.bundle import STEP, read_bundle
 from myna.server.protocol import Adaptation, Final, Ready
 from myna.server.speakers import Speakers
+from tests.adapt.store.disks import small_disk
 from tests.adapt.store.test_speech import heard
 from tests.server.clients import AUDIO, Running, connecting, hear, next_of, rest, say, serving, told, until
 from tests.support import TINY
@@ -32,6 +34,25 @@ def content(seed: int, base: str = BASE) -> bytes:
             parts[f"{slot.name}.{block}.down"] = (0.3 * rng.standard_normal(down)).astype(np.float16)
             parts[f"{slot.name}.{block}.up"] = (0.3 * rng.standard_normal(up)).astype(np.float16)
     return adapter_bytes(Adapter(base, parts))
+
+
+def coming(running: Running) -> Callable[[], Awaitable[set[str]]]:
+    """What a server's streams will use from their next utterance on."""
+
+    async def versions() -> set[str]:
+        voices = [stream._session._personal._coming for stream in running.server.streams]
+        return {voice.name.version for voice in voices if voice}
+
+    return versions
+
+
+def resident_bytes(speakers: Speakers) -> Callable[[], Awaitable[int]]:
+    """What adapters take; threads and tasks let go of what they handed over a little later."""
+
+    async def count() -> int:
+        return speakers.resident_bytes
+
+    return count
 
 
 @pytest.fixture
@@ -83,13 +104,7 @@ async def test_an_open_stream_follows_from_its_next_utterance_on(running: Runnin
         await socket.send(AUDIO[:40_000])  # in the first utterance
         await next_of(socket, "speech_started")
         versions.roll_back("anna", second)
-
-        async def noticed() -> bool:
-            (stream,) = running.server.streams
-            coming = stream._session._personal._coming
-            return coming is not None and coming.name.version == second
-
-        await until(noticed, True)
+        await until(coming(running), {second})
         await socket.send(AUDIO[40_000:])
         await say(socket, "stop")
         messages, _ = await rest(socket)
@@ -102,6 +117,58 @@ async def test_an_open_stream_follows_from_its_next_utterance_on(running: Runnin
     assert [f.text for f in finals] == [
         expected[version][i]["text"] for i, version in enumerate((first, second, second))
     ]
+
+
+async def test_two_servers_on_one_store(running: Running, versions: Versions, data: Path) -> None:
+    first, second = (versions.publish("anna", content(seed), "tiny 1", {}) for seed in (1, 2))
+    versions.roll_back("anna")
+    with serving(data_dir=str(data)) as neighbour:
+        async with AsyncExitStack() as stack:
+            both = {each: await stack.enter_async_context(connecting(each.url)) for each in (running, neighbour)}
+            for socket in both.values():
+                await say(socket, "start", speaker="anna", collect=True)
+                await socket.send(AUDIO[:40_000])  # in the first utterance
+                await next_of(socket, "speech_started")
+            versions.roll_back("anna", second)
+            for server, socket in both.items():
+                await until(coming(server), {second})
+                await socket.send(AUDIO[40_000:])
+                await say(socket, "stop")
+                messages, code = await rest(socket)
+                assert code == 1000
+                used = [m.adapter and m.adapter.version for m in messages if isinstance(m, Final)]
+                assert used == [first, second, second]
+
+        async def kept() -> list[str]:
+            return sorted(one.adapter or "" for one in Store(data).utterances("anna")[1:])
+
+        await until(kept, sorted(2 * [first] + 4 * [second]))
+
+
+async def test_a_full_disk_stops_learning_and_not_listening(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        data = disk.folder / "data"
+        versions = Versions(Store(data))
+        versions._store.keep("anna", heard(0))
+        first = versions.publish("anna", content(1), "tiny 1", {})
+        with serving(data_dir=str(data)) as running:
+            expected = told(await hear(running.url, speaker="anna"))
+            async with connecting(running.url) as socket:
+                await say(socket, "start", speaker="anna", collect=True)
+                await socket.send(AUDIO[:40_000])
+                await next_of(socket, "speech_started")
+                disk.fill(0)
+                with pytest.raises(StoreError, match="is the disk full"):
+                    versions.publish("anna", content(2), "tiny 1", {})
+                assert told(await hear(running.url, speaker="anna", collect=True)) == expected
+                disk.empty()
+                second = versions.publish("anna", content(2), "tiny 1", {})
+                await until(coming(running), {second})
+                await socket.send(AUDIO[40_000:])
+                await say(socket, "stop")
+                messages, _ = await rest(socket)
+        used = [m.adapter and m.adapter.version for m in messages if isinstance(m, Final)]
+        assert used == [first, second, second]
 
 
 async def test_a_batch_holds_different_speakers(running: Running, versions: Versions) -> None:
@@ -134,19 +201,39 @@ async def test_what_cannot_be_used_is_said_and_the_base_answers(
 
 
 async def test_the_least_recently_used_is_dropped(data: Path, versions: Versions) -> None:
-    size = len(content(0))
-    speakers = Speakers(data, SPEC, BASE, 2 * size, lambda: ())
+    file, packed = len(content(0)), read_adapter(content(0), SPEC, BASE).packed(SPEC).nbytes
+    speakers = Speakers(data, SPEC, BASE, 2 * file + 3 * packed, lambda: ())
     for seed, speaker in enumerate(("anna", "ben")):
         versions.publish(speaker, content(seed), "tiny 1", {})
     store = Store(data)
     store.keep("carol", heard(77))
     versions.publish("carol", content(2), "tiny 1", {})
     found = [await speakers.find(speaker) for speaker in ("anna", "ben", "anna", "carol", "anna")]
-    await speakers.close()
-    assert speakers.resident_bytes == 2 * size
     adapters = [one.voice.adapter for one in found if one.voice]
     assert len(adapters) == 5
     assert adapters[0] is adapters[2] is adapters[4]
+    assert speakers.resident_bytes == 2 * file + 3 * packed
+    for path in data.rglob("*.safetensors"):
+        path.unlink()
+    del found, adapters
+    await until(resident_bytes(speakers), 2 * file)
+    left = [bool((await speakers.find(speaker)).voice) for speaker in ("anna", "ben", "carol")]
+    await speakers.close()
+    assert left == [True, False, True]
+
+
+async def test_what_nobody_uses_any_more_is_let_go(data: Path, versions: Versions) -> None:
+    speakers = Speakers(data, SPEC, BASE, 10**9, lambda: ())
+    file = len(content(0))
+    for seed in range(3):
+        versions.publish("anna", content(seed), "tiny 1", {})
+        assert (await speakers.find("anna")).voice
+    versions.publish("ben", content(9), "tiny 1", {})
+    assert (await speakers.find("ben")).voice
+    await until(resident_bytes(speakers), 2 * file)
+    Store(data).forget("ben")
+    await until(resident_bytes(speakers), file)
+    await speakers.close()
 
 
 async def test_without_a_store_there_is_the_base(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Measure: adaptation, chunk sizes, confidence, load, long streams. `myna evaluate` measures accuracy."""
+"""Measure: adaptation, chunk sizes, confidence, load, long streams, swaps. `myna evaluate` measures accuracy."""
 
 import typer
 
@@ -7,6 +7,7 @@ from myna.bench.calibration import calibration
 from myna.bench.chunks import chunks
 from myna.bench.load import load
 from myna.bench.long import long
+from myna.bench.swap import swap
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 app.command()(adaptation)
@@ -14,3 +15,4 @@ app.command()(calibration)
 app.command()(chunks)
 app.command()(load)
 app.command()(long)
+app.command()(swap)

@@ -68,7 +68,8 @@ class Laboratory:
 
     def hear(self, clips: Sequence[Clip], adapter: Adapter | None = None) -> list[Heard]:
         """Stream clips through sessions of a speaker with these weights."""
-        voice = Voice(AdapterName(speaker="speaker", version="0"), adapter) if adapter else None
+        name = AdapterName(speaker="speaker", version="0")
+        voice = Voice(name, adapter.packed(self.bundle.spec)) if adapter else None
         start = Start(partials=False, words=False, speaker="speaker")
         said = recognise(clips, _samples, self._engine, self._context, start, LANES, voice)
         heard = dict[Clip, Heard]()

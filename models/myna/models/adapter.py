@@ -9,6 +9,8 @@ Every block has the same slots. A batch carries, for each row,
 Zeros, or rank 0, are the base model to the bit.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +74,7 @@ def layout_of(spec: ModelSpec) -> AdapterLayout:
     return AdapterLayout(tuple(maps), ("ff1.norm", *norms) if spec.macaron else norms, width)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class AdapterBatch:
     """The adapters of a batch's rows, packed as above; float32."""
 
@@ -83,9 +85,61 @@ class AdapterBatch:
     @classmethod
     def zeros(cls, spec: ModelSpec, rows: int, rank: int = 0) -> "AdapterBatch":
         """Make the identity for so many rows."""
-        layout = layout_of(spec)
-        return cls(
-            np.zeros((rows, spec.blocks, layout.inputs, rank), np.float32),
-            np.zeros((rows, spec.blocks, rank, layout.outputs), np.float32),
-            np.zeros((rows, spec.blocks, layout.shifts), np.float32),
+        return cls(*(np.zeros(shape, np.float32) for shape in _shapes(spec, rows, rank)))
+
+    @property
+    def rank(self) -> int:
+        """Rank of the deltas; those of less are padded with zeros."""
+        return int(self.down.shape[3])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.down.nbytes + self.up.nbytes + self.shift.nbytes
+
+
+class AdapterRoom:
+    """Where the adapters of one step after another are laid out; memory is taken for the largest so far, once."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        self._room = [np.empty(0, np.float32)] * 3
+
+    def join(self, rows: Sequence[AdapterBatch | None]) -> AdapterBatch | None:
+        """Make one batch of rows that were packed one by one; None is the base alone, for a row and for all of them.
+
+        What comes out is valid until the next call.
+        """
+        if not any(rows):
+            return None
+        if len(rows) == 1:
+            return rows[0]
+        batch = self._taken(len(rows), max(row.rank for row in rows if row))
+        for at, row in enumerate(rows):
+            rank = row.rank if row else 0
+            batch.down[at, ..., rank:] = 0
+            batch.up[at, :, rank:] = 0
+            batch.shift[at] = row.shift[0] if row else 0
+            if row:
+                batch.down[at, ..., :rank] = row.down[0]
+                batch.up[at, :, :rank] = row.up[0]
+        return batch
+
+    def _taken(self, rows: int, rank: int) -> AdapterBatch:
+        shapes = _shapes(self._spec, rows, rank)
+        for i, shape in enumerate(shapes):
+            if self._room[i].size < math.prod(shape):
+                self._room[i] = np.empty(math.prod(shape), np.float32)
+        return AdapterBatch(
+            *(room[: math.prod(shape)].reshape(shape) for room, shape in zip(self._room, shapes, strict=True))
         )
+
+
+def _shapes(spec: ModelSpec, rows: int, rank: int) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of a batch's arrays."""
+    layout = layout_of(spec)
+    return (
+        (rows, spec.blocks, layout.inputs, rank),
+        (rows, spec.blocks, rank, layout.outputs),
+        (rows, spec.blocks, layout.shifts),
+    )

@@ -26,6 +26,7 @@ from myna.models.spec import ModelSpec
 
 FORMAT = "myna-adapter-1"  # the metadata's one key, for several come in any order; its value is the base
 MOST_BYTES = 64 << 20
+MOST_RANK = 64  # packed, one map of a high rank makes all maps of all blocks as large
 
 Half = NDArray[np.float16]
 
@@ -47,6 +48,12 @@ class Adapter:
     def rank(self) -> int:
         """The largest rank of its deltas."""
         return max((part.shape[1] for name, part in self.parts.items() if name.endswith(".down")), default=0)
+
+    def packed(self, spec: ModelSpec) -> AdapterBatch:
+        """Lay it out as the one row of a batch: what a step takes without further work."""
+        batch = AdapterBatch.zeros(spec, 1, self.rank)
+        self.put(batch, 0, spec)
+        return batch
 
     def put(self, batch: AdapterBatch, row: int, spec: ModelSpec) -> None:
         """Write it into a row of zeros of a batch, whose rank is at least this one's."""
@@ -104,7 +111,10 @@ def read_adapter(content: bytes, spec: ModelSpec, base: str) -> Adapter:
     broken = [s for s, found in ranks.items() if len(found) != 1 or not {f"{s}.down", f"{s}.up"} <= parts.keys()]
     if broken:
         raise AdapterError(f"the adapter is damaged: {broken[0]} lacks a half, or its halves differ in rank")
-    return Adapter(base, parts)
+    adapter = Adapter(base, parts)
+    if adapter.rank > MOST_RANK:
+        raise AdapterError(f"the adapter has deltas of rank {adapter.rank}; {MOST_RANK} is the most")
+    return adapter
 
 
 def _metadata(content: bytes) -> dict[str, str]:

@@ -56,7 +56,9 @@ class ServerConfig(BaseModel):
     max_kept_utterances: int = Field(2_000, ge=1, le=1_000_000, description="kept of a speaker; then the oldest go")
     max_kept_mb: int = Field(500, ge=1, le=1_000_000, description="kept of a speaker")
     max_kept_days: int = Field(365, ge=1, le=36_500, description="how long an utterance is kept")
-    max_adapters_mb: int = Field(300, ge=1, le=1_000_000, description="speakers' adapters in memory")
+    max_adapters_mb: int = Field(
+        300, ge=1, le=1_000_000, description="speakers' adapters in memory, open streams' packed ones included"
+    )
     max_hotwords: int = Field(100, ge=0, le=10_000, description="hotwords of a stream")
     max_backlog_s: float = Field(
         10.0, gt=0, le=3600, description="undecoded speech of a stream before its sender waits"

@@ -15,8 +15,7 @@ from time import perf_counter
 
 import numpy as np
 
-from myna.models.adapter import AdapterBatch
-from myna.models.adapter_file import Adapter
+from myna.models.adapter import AdapterRoom
 from myna.models.runtime import Runtime
 from myna.server.errors import InferenceError, Overloaded
 from myna.server.outputs import DecodeRequest, DecodeResult
@@ -71,6 +70,7 @@ class Engine:
         self._runtime = runtime
         self._observe = observe
         self._slots = Slots(runtime.spec, self._settings.max_streams, self._settings.max_batch)
+        self._room = AdapterRoom(runtime.spec)
         self._changed = threading.Condition()
         self._free = list(range(self._settings.max_streams))  # a heap: low slots first, whose memory is in use
         self._queues: dict[int, deque[_Job]] = {}
@@ -194,7 +194,7 @@ class Engine:
 
     def _compute(self, jobs: list[_Job], began_s: float) -> list[DecodeResult | Exception]:
         batch = self._slots.gather([job.slot for job in jobs], [job.request for job in jobs])
-        adapters = self._adapters([job.request.adapter for job in jobs])
+        adapters = self._room.join([job.request.adapter for job in jobs])
         step = self._runtime.step(
             batch.feats, batch.frames, batch.offset, batch.cached, batch.att, batch.conv, adapters
         )
@@ -210,16 +210,6 @@ class Engine:
             queue_ms = (began_s - job.submitted_s) * 1000
             results.append(DecodeResult(log_probs, queue_ms=queue_ms, compute_ms=compute_ms))
         return results
-
-    def _adapters(self, rows: list[Adapter | None]) -> AdapterBatch | None:
-        """Lay out the rows' adapters; None where every row is the base alone."""
-        if not any(rows):
-            return None
-        batch = AdapterBatch.zeros(self._runtime.spec, len(rows), max(adapter.rank for adapter in rows if adapter))
-        for row, adapter in enumerate(rows):
-            if adapter:
-                adapter.put(batch, row, self._runtime.spec)
-        return batch
 
 
 class _Load:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from myna.models.adapter_file import Adapter
+from myna.models.adapter import AdapterBatch
 from myna.server.collecting import Recording
 from myna.server.protocol import AdapterName, ServerMessage
 
@@ -17,7 +17,7 @@ class Voice:
     """A speaker's weights, and what they are called."""
 
     name: AdapterName
-    adapter: Adapter
+    adapter: AdapterBatch  # one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class DecodeRequest:
     first: bool  # starts from a fresh state
     keep: bool  # False: a provisional step, which leaves no trace in the state and may be skipped
     left_frames: int  # encoder frames of left context it may see
-    adapter: Adapter | None = None  # the same for all steps of an utterance
+    adapter: AdapterBatch | None = None  # one row; the same for all steps of an utterance
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from myna.models.adapter_file import Adapter
+from myna.models.adapter import AdapterBatch
 from myna.server.collecting import Collector
 from myna.server.outputs import Amend, Keep, Message, Voice
 from myna.server.protocol import AdapterName, Correct, Start
@@ -29,6 +29,7 @@ class Personal:
         self._context, self._session = context, session
         self._voice: Voice | None = None  # of the utterance under way
         self._coming: Voice | None = None  # of the next one
+        self._problem: str | None = None  # why that is the base alone, if it is a pity
 
     def begin(self, start: Start) -> None:
         """Learn who speaks, and what they agree to."""
@@ -43,7 +44,7 @@ class Personal:
     # ------------------------------------------------------------------ weights
 
     @property
-    def adapter(self) -> Adapter | None:
+    def adapter(self) -> AdapterBatch | None:
         """With what the utterance under way is heard; None: the base alone."""
         return self._voice.adapter if self._voice else None
 
@@ -52,9 +53,11 @@ class Personal:
         """How that is called."""
         return self._voice.name if self._voice else None
 
-    def expect(self, voice: Voice | None) -> None:
-        """Learn with what the next utterance is heard."""
-        self._coming = voice
+    def expect(self, voice: Voice | None, problem: str | None = None) -> bool:
+        """Learn with what the next utterance is heard; tell whether there is a new reason why it is the base alone."""
+        news = problem is not None and problem != self._problem
+        self._coming, self._problem = voice, problem
+        return news
 
     def turn(self) -> bool:
         """Take what was expected, between two utterances; tell whether that is another than before."""

@@ -203,14 +203,14 @@ class Session:
         if self.state is State.CLOSED:
             return
         personal = self._personal
-        personal.expect(voice)
+        news = personal.expect(voice, problem)
         if self._ready is not None:
             assert self._captioner
             personal.turn()
             self._captioner.adapter = personal.name
             self._send(self._ready.model_copy(update={"adapter": personal.name}))
             self._ready = None
-        if problem is not None and personal.speaker is not None:
+        if news and personal.speaker is not None:
             self._send(Adaptation(speaker=personal.speaker, event="refused", report=problem))
 
     def decoded(self, request_id: int, result: DecodeResult) -> None:

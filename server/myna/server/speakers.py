@@ -1,6 +1,7 @@
 """Which weights a speaker's streams use: loaded on demand, the least recently used dropped, swapped as the store says.
 
-Disks are slow: everything here that touches one runs in a thread.
+At hand are the files of versions in use, which are small; what open streams use is also packed, once, as steps take it.
+Disks are slow: everything here that touches one runs in a thread, and so does the packing.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from weakref import WeakValueDictionary
 
-from myna.adapt.store import Store, StoreError, Versions
-from myna.models.adapter_file import Adapter, AdapterError, read_adapter
+from myna.adapt.store import InUse, Store, StoreError, Versions
+from myna.models.adapter import AdapterBatch
+from myna.models.adapter_file import AdapterError, read_adapter
 from myna.models.spec import ModelSpec
 from myna.server.outputs import Voice
 from myna.server.protocol import AdapterName
@@ -53,15 +56,17 @@ class Speakers:
         self._folder, self._spec, self._base, self._max_bytes = folder, spec, base, max_bytes
         self._listeners = listeners
         self._versions: Versions | None = None
-        self._resident: OrderedDict[str, tuple[Adapter, int]] = OrderedDict()  # by version
+        self._files: OrderedDict[str, tuple[str, bytes]] = OrderedDict()  # by speaker: version and content
+        self._packed: WeakValueDictionary[str, AdapterBatch] = WeakValueDictionary()  # by version: open streams'
         self._lock = asyncio.Lock()
         self._seen = -1
         self._task: asyncio.Task[None] | None = None
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the adapters in memory."""
-        return sum(size for _, size in self._resident.values())
+        """Bytes of the adapters in memory, of files and of what is packed."""
+        files = sum(len(content) for _, content in self._files.values())
+        return files + sum(packed.nbytes for packed in list(self._packed.values()))
 
     async def find(self, speaker: str) -> Found:
         """Find what a speaker's streams use."""
@@ -82,15 +87,22 @@ class Speakers:
         while True:
             await asyncio.sleep(POLL_S)
             with suppress(StoreError):
-                if await asyncio.to_thread(self._changed):
+                async with self._lock:
+                    changed = await asyncio.to_thread(self._changed)
+                if changed:
                     for stream in list(self._listeners()):
                         if stream.speaker is not None:
                             stream.weights_changed(await self.find(stream.speaker))
 
     def _changed(self) -> bool:
+        """Tell whether the store has changed; let go of what no speaker uses any more."""
         versions = self._open()
         now = versions.changed() if versions else -1
         changed, self._seen = now != self._seen, now
+        if versions and changed:
+            used = versions.all_in_use()
+            for speaker in [name for name, (version, _) in self._files.items() if used.get(name) != version]:
+                del self._files[speaker]
         return changed
 
     def _open(self) -> Versions | None:
@@ -105,18 +117,21 @@ class Speakers:
             used = versions.in_use(speaker) if versions else None
             if used is None:
                 return Found()
-            return Found(
-                Voice(AdapterName(speaker=speaker, version=used.version), self._load(used.version, used.content))
-            )
+            return Found(Voice(AdapterName(speaker=speaker, version=used.version), self._load(speaker, used)))
         except (StoreError, AdapterError) as error:
             logger.warning("an adapter is not used: %s", error)
             return Found(problem=str(error))
 
-    def _load(self, version: str, content: Callable[[], bytes]) -> Adapter:
-        if version not in self._resident:
-            read = content()
-            self._resident[version] = read_adapter(read, self._spec, self._base), len(read)
-        self._resident.move_to_end(version)
-        while self.resident_bytes > self._max_bytes and len(self._resident) > 1:
-            self._resident.popitem(last=False)
-        return self._resident[version][0]
+    def _load(self, speaker: str, used: InUse) -> AdapterBatch:
+        packed = self._packed.get(used.version)
+        if packed is None:
+            version, content = self._files.get(speaker, (None, b""))
+            if version != used.version:
+                content = used.content()
+            packed = read_adapter(content, self._spec, self._base).packed(self._spec)
+            self._packed[used.version], self._files[speaker] = packed, (used.version, content)
+        if speaker in self._files:
+            self._files.move_to_end(speaker)
+        while self._files and self.resident_bytes > self._max_bytes:
+            self._files.popitem(last=False)
+        return packed

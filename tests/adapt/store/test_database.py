@@ -29,6 +29,15 @@ def test_all_or_nothing(tmp_path: Path) -> None:
     assert [row["name"] for row in Database(tmp_path).rows("SELECT * FROM speakers WHERE name = ?", "anna")] == ["anna"]
 
 
+def test_what_cannot_be_read_is_a_store_error(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    other = sqlite3.connect(tmp_path / NAME)
+    other.execute("DROP TABLE versions")
+    other.close()
+    with pytest.raises(StoreError, match="can't be read"):
+        database.rows("SELECT * FROM versions")
+
+
 def test_only_its_owner_may_look(tmp_path: Path) -> None:
     Database(tmp_path / "data")
     assert (tmp_path / "data").stat().st_mode & 0o077 == 0

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from myna.adapt.store import Heard, Quotas, Source, Store, StoreError
+from myna.adapt.store.files import write_flac
 from tests.server.speech import voice
 
+SOURCES: tuple[Source, ...] = ("pseudo", "enrolled", "corrected")  # in the order of trust
 KEEPER = """
 import sys
 from pathlib import Path
@@ -107,6 +112,32 @@ def test_quotas_of_bytes_and_age(tmp_path: Path) -> None:
     clock.now_s += 1_000
     store.keep("anna", heard(6))
     assert len(store.utterances("anna")) == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(SOURCES), st.sampled_from((0.1, 0.2, 0.4)), st.integers(0, 300)), max_size=8),
+    st.integers(1, 5),
+    st.integers(1_000, 20_000),
+)
+def test_what_is_left_is_the_best(said: list[tuple[Source, float, int]], most: int, most_bytes: int) -> None:
+    """The most trusted, of those the newest, as many as quotas allow; and files' sizes are not asked for again."""
+    with TemporaryDirectory() as folder:
+        clock, left = Clock(), list[tuple[int, float, int, str]]()
+        store = Store(Path(folder), Quotas(most, most_bytes, max_age_s=500), clock)
+        for number, (source, seconds, pause_s) in enumerate(said):
+            clock.now_s += pause_s
+            one = heard(number, source, str(number), seconds)
+            size = write_flac(Path(folder) / "other.flac", one.samples)
+            store.keep("anna", one)
+            left = sorted([*left, (SOURCES.index(source), clock.now_s - 1, size, one.text)], reverse=True)
+            left = [each for each in left if each[1] >= clock.now_s - 500][:most]
+            while sum(each[2] for each in left) > most_bytes:
+                left.pop()
+            kept = store.utterances("anna")
+            assert {each.text for each in kept} == {each[3] for each in left}
+            for each in kept:
+                each.audio.write_bytes(b"")
 
 
 def test_summary_and_export(store: Store, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from myna.adapt.store import Store, StoreError, Versions
+from tests.adapt.store.disks import small_disk
 from tests.adapt.store.test_speech import Clock, heard, traces
 
 PUBLISHER = """
@@ -46,6 +47,7 @@ def test_the_last_one_published_is_in_use(versions: Versions) -> None:
     assert found[2].reason == "It was no better on what you said before."
     assert [one.report["wer"] for one in found] == [0.3, 0.2, 0.4]
     assert versions.in_use("ben") is None
+    assert versions.all_in_use() == {"anna": second}
 
 
 def test_rolling_back_goes_to_the_one_before_and_then_to_the_base(versions: Versions) -> None:
@@ -54,6 +56,7 @@ def test_rolling_back_goes_to_the_one_before_and_then_to_the_base(versions: Vers
     assert versions.roll_back("anna", names[2]) == names[2]
     assert [versions.roll_back("anna") for _ in range(3)] == [names[1], names[0], None]
     assert versions.in_use("anna") is None
+    assert versions.all_in_use() == {}
     with pytest.raises(StoreError, match="nothing is in use"):
         versions.roll_back("anna")
     with pytest.raises(StoreError, match="no version ff"):
@@ -112,3 +115,29 @@ def test_a_kill_leaves_a_whole_version_in_use(store: Store, versions: Versions) 
     assert used is not None
     assert used.version == found[-1]
     assert used.content()
+
+
+@pytest.mark.parametrize("left_bytes", [0, 8 << 10, 24 << 10], ids=["nothing fits", "half a file", "all but its row"])
+def test_a_full_disk_leaves_the_version_in_use(tmp_path: Path, left_bytes: int) -> None:
+    content, report = b"adapter " * 2_500, {"text": "said " * 10_000}
+    with small_disk(tmp_path / "disk") as disk:
+        store = Store(disk.folder / "data")
+        store.keep("anna", heard(0))
+        versions, other = Versions(store), Versions(Store(store.folder))
+        first = versions.publish("anna", b"one", "tiny 1", {})
+        disk.fill(left_bytes)
+        with pytest.raises(StoreError, match="is the disk full"):
+            versions.publish("anna", content, "tiny 1", report)
+        for process in (versions, other):
+            used = process.in_use("anna")
+            assert used is not None
+            assert (used.version, used.content()) == (first, b"one")
+            assert [one.version for one in process.versions("anna")] == [first]
+        assert [path.name for path in store.folder.rglob("adapters/*")] == [f"{first}.safetensors"]
+        disk.empty()
+        second = versions.publish("anna", content, "tiny 1", report)
+        used = other.in_use("anna")
+        assert used is not None
+        assert (used.version, used.content()) == (second, content)
+        for each in (store, other._store):
+            each.close()

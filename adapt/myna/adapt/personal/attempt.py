@@ -15,7 +15,6 @@ from myna.adapt.personal.learn import Learner
 from myna.adapt.personal.lessons import Lesson, Mark, examine
 from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
-from myna.models.adapter import AdapterBatch
 from myna.models.adapter_file import Adapter
 from myna.models.nn.conformer import Packed
 from myna.models.spec import ModelSpec
@@ -74,8 +73,7 @@ def _learnt(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, pass
 
 def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
     """Pack an adapter as the model takes it, for all rows."""
-    batch = AdapterBatch.zeros(spec, 1, adapter.rank)
-    adapter.put(batch, 0, spec)
+    batch = adapter.packed(spec)
     return torch.from_numpy(batch.down), torch.from_numpy(batch.up), torch.from_numpy(batch.shift)
 
 

@@ -119,9 +119,12 @@ class Database:
             self._connection.execute("COMMIT")
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
-        """Read."""
+        """Read. Raises StoreError."""
         with self._lock:
-            found: list[sqlite3.Row] = self._connection.execute(query, values).fetchall()
+            try:
+                found: list[sqlite3.Row] = self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: can't be read ({error}); is the disk in order?") from None
             return found
 
     def scrub(self) -> None:

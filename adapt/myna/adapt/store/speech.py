@@ -22,6 +22,19 @@ Source = Literal["pseudo", "enrolled", "corrected"]  # in the order of trust
 Consent = Literal["stream", "configured"]
 SPEAKERS = "speakers"
 MOST_NAME_CHARS = 200
+# Counted from the best of a speaker's utterances to the worst, those beyond a quota.
+OVER_QUOTAS = """
+    WITH ranked AS (
+        SELECT u.rowid AS at, u.created_s < ?2 AS old, ROW_NUMBER() OVER best AS number, SUM(u.bytes) OVER best AS total
+        FROM utterances u JOIN speakers s ON s.id = u.speaker WHERE s.name = ?1
+        WINDOW best AS (
+            ORDER BY u.created_s < ?2, CASE u.source WHEN 'corrected' THEN 0 WHEN 'enrolled' THEN 1 ELSE 2 END,
+            u.created_s DESC, u.rowid DESC
+        )
+    )
+    SELECT u.*, s.folder FROM ranked JOIN utterances u ON u.rowid = at JOIN speakers s ON s.id = u.speaker
+    WHERE old OR number > ?3 OR total > ?4
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +249,9 @@ class Store:
 
     def _hold_quotas(self, speaker: str) -> None:
         """Remove what is over a speaker's quotas."""
-        quotas, order = self.quotas, {"pseudo": 0, "enrolled": 1, "corrected": 2}
-        kept = self.utterances(speaker)
-        sizes = {one.id: one.audio.stat().st_size if one.audio.exists() else 0 for one in kept}
-        left, total, doomed = len(kept), sum(sizes.values()), list[Kept]()
-        oldest_s = self._clock() - quotas.max_age_s
-        for one in sorted(kept, key=lambda k: (k.created_s >= oldest_s, order[k.source], k.created_s)):
-            if one.created_s >= oldest_s and left <= quotas.max_utterances and total <= quotas.max_bytes:
-                break
-            doomed.append(one)
-            left, total = left - 1, total - sizes[one.id]
-        self.remove(doomed)
+        quotas, oldest_s = self.quotas, self._clock() - self.quotas.max_age_s
+        over = self.database.rows(OVER_QUOTAS, speaker, oldest_s, quotas.max_utterances, quotas.max_bytes)
+        self.remove([self._kept(row) for row in over])
 
     def remove(self, kept: list[Kept]) -> None:
         """Remove some utterances."""

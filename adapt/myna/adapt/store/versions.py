@@ -97,6 +97,11 @@ class Versions:
         version = str(rows[0]["in_use"])
         return InUse(version, _file(self._store.folder / SPEAKERS / rows[0]["folder"], version))
 
+    def all_in_use(self) -> dict[str, str]:
+        """Return the version in use by speaker; those who are heard with the base alone are left out."""
+        rows = self._database.rows("SELECT name, in_use FROM speakers WHERE in_use IS NOT NULL")
+        return {row["name"]: row["in_use"] for row in rows}
+
     def roll_back(self, speaker: str, to: str | None = None) -> str | None:
         """Use an earlier version (none named: the one before, or the base); return it. Raises StoreError."""
         accepted = [one.version for one in self.versions(speaker) if one.version]
