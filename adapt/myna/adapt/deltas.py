@@ -1,7 +1,7 @@
 """Adapters as parameters: low-rank deltas of the linear maps (LoRA: Hu et al. 2021), gains and shifts of the norms."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -54,6 +54,15 @@ class Deltas(nn.Module):
         some = next((p for _, p in self.named()), None)
         zeros = torch.zeros(shape, device=None if some is None else some.device)
         return torch.stack([held.get(str(i), zeros) for i in range(self.spec.blocks)])[None]
+
+    @classmethod
+    @torch.no_grad()
+    def mean(cls, several: Sequence["Deltas"]) -> "Deltas":
+        """Average deltas of the same shapes; of low-rank ones their halves, which began alike."""
+        made = copy.deepcopy(several[0])
+        for parameter, *others in zip(made.parameters(), *(one.parameters() for one in several[1:]), strict=True):
+            parameter.copy_(torch.stack([parameter, *others]).mean(0))
+        return made
 
     @torch.no_grad()
     def scaled(self, strength: float) -> "Deltas":

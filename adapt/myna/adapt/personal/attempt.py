@@ -1,4 +1,4 @@
-"""One attempt at a speaker: learn with some speech held out, judge by it, learn from all, judge by others' speech."""
+"""One attempt at a speaker: learn with some speech held out, judge by it, weigh it by what others bear."""
 
 import copy
 from collections import defaultdict
@@ -47,28 +47,15 @@ def attempt(
     """
     before = examine(base, lessons, None, settings.blocks)
     trial = _held_out(base, lessons, settings, tell)
-    hopeful = judge(trial.compared(base, before, 1.0, settings), settings)
-    full = _learnt(base, lessons, settings, trial.passes, tell) if hopeful.accepted else None
+    verdict = judge(trial.compared(base, before, 1.0, settings), settings)
     strength, generic = 1.0, None
-    if full and others:
+    if verdict.accepted and others:
         tell("listening to others", 0.0)
-        strength, generic = others.strength(full, settings)
+        strength, generic = others.strength(trial.mean(), settings)
     held_out = trial.compared(base, before, strength or 1.0, settings)
-    verdict = judge(held_out, settings)
-    if generic and not strength:
-        verdict = judge_generic(generic, settings)
-    accepted = full is not None and verdict.accepted
-    adapter = full.scaled(strength).adapter(base.graph) if full and accepted else None
+    verdict = judge_generic(generic, settings) if generic and not strength else judge(held_out, settings)
+    adapter = trial.mean().scaled(strength).adapter(base.graph) if verdict.accepted else None
     return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)
-
-
-def _learnt(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, passes: int, tell: Tell) -> Deltas:
-    """Learn from all lessons."""
-    learner = Learner(base, lessons, settings)
-    for done in range(passes):
-        for _ in learner.steps():
-            tell("learning from all of it", done / passes)
-    return learner.deltas
 
 
 def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
@@ -91,6 +78,10 @@ class _Trial:
 
     passes: int
     folds: tuple[tuple[list[int], list[Lesson], Deltas], ...]  # what was held out, and what was learnt of the rest
+
+    def mean(self) -> Deltas:
+        """Average over the folds: what they agree on stays, what each made of its few utterances fades."""
+        return Deltas.mean([deltas for _, _, deltas in self.folds])
 
     def compared(self, base: Base, before: Sequence[Mark], strength: float, settings: AdaptSettings) -> Comparison:
         """Compare on what was held out."""

@@ -66,14 +66,14 @@ def compare(base: Sequence[Mark], bent: Sequence[Mark], seed: int = 0) -> Compar
 def judge(held_out: Comparison, settings: AdaptSettings) -> Verdict:
     """Judge by speech of the speaker that was not learnt from.
 
-    Word errors are few and coarse, the loss of the true texts is fine: either may prove the gain, but more words may
-    not be wrong than before.
+    Word errors are what counts, but few: where they make a gain likely, the loss of the true texts may prove it.
     """
     heard = f"On {held_out.utterances} utterances that it had not learnt from"
     errors = f"{held_out.errors} word errors instead of {held_out.base_errors}"
     if held_out.errors > held_out.base_errors:
         return Verdict(False, f"{heard} it made {errors}: it does not help yet.")
-    if max(held_out.sure, held_out.sure_by_loss) < settings.gate_level:
+    by_loss = held_out.sure_by_loss >= settings.gate_level and held_out.sure >= settings.gate_words_level
+    if held_out.sure < settings.gate_level and not by_loss:
         return Verdict(False, f"{heard} it made {errors}; that may be chance: more speech will tell.")
     return Verdict(True, f"{heard} it made {errors}.")
 

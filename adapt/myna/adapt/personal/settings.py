@@ -46,6 +46,9 @@ class AdaptSettings(BaseModel):
     min_confidence: float = Field(0.8, ge=0, le=1, description="of utterances that nobody corrected")
     max_pseudo_share: float = Field(0.5, ge=0, le=1, description="of them beside corrected and read ones")
     gate_level: float = Field(0.95, gt=0.5, lt=1, description="how sure the gain on held-out speech must be")
+    gate_words_level: float = Field(
+        0.75, ge=0, lt=1, description="how sure it must be by word errors, where the loss alone is that sure"
+    )
     max_generic_errors: float = Field(0.03, ge=0, description="by how much more words of others may be wrong, relative")
     max_generic_loss: float = Field(0.06, ge=0, description="by how much the loss of others may rise, relative")
     precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
