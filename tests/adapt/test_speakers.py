@@ -1,6 +1,7 @@
 """`myna speaker`: what is kept is shown, exported, forgotten by one command each."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def test_forget_asks_first(data: Path) -> None:
     run(data, "forget", "ben", "--yes")
     assert Store(data).speakers() == []
     assert "Nothing is kept" in run(data, "list")
+
+
+def test_what_was_enrolled_has_no_confidence_and_no_markup(data: Path) -> None:
+    store = Store(data)
+    store.keep("[b]dora[/i]", replace(heard(9, "enrolled", text="ga [/] mu"), model=""))
+    shown = run(data, "show", "[b]dora[/i]")
+    assert "enrolled" in shown
+    assert "ga [/] mu" in shown
+    assert "0.90" not in shown
+    assert "[b]dora[/i]" in run(data, "list")
 
 
 def test_versions_and_rollback(data: Path) -> None:

@@ -54,7 +54,7 @@ MAY_IMPORT = {
     "models": (),
     "client": ("myna.server.protocol",),
     "server": ("myna.adapt.store",),
-    "adapt": (),
+    "adapt": ("myna.client.mic",),
     "bench": ("myna",),
 }
 
@@ -98,6 +98,8 @@ def test_every_import_follows_the_arrows(path: Path) -> None:
         ("myna.client.files", "from myna.server.engine import Engine"),
         ("myna.client.files", "from myna.server import session"),
         ("myna.adapt.train", "import myna.server.protocol"),
+        ("myna.adapt.enroll", "from myna.client.files import packets"),
+        ("myna.adapt.enroll", "import myna.client"),
         ("myna.models.spec", "import myna.server"),
         ("myna.models.cli", "from myna.models.nn.wenet import read_wenet"),
         ("myna.server.shell", "def late():\n    import myna.models.nn.export"),
@@ -114,6 +116,7 @@ def test_control(importer: str, line: str) -> None:
         ("myna.server.shell", "from myna.adapt import store"),
         ("myna.client.cli", "from myna.server.protocol import Start"),
         ("myna.models.cli", "def late():\n    from myna.models.nn.wenet import read_wenet"),
+        ("myna.adapt.enroll", "from myna.client import mic"),
         ("myna.adapt.train", "import torch, myna.models.nn.conformer"),
         ("myna.bench.local", "from myna.server.session import Session"),
     ],
@@ -137,6 +140,10 @@ def test_a_fresh_interpreter_loads_no_torch(room: str) -> None:
     loaded = loaded_after("import " + ", ".join(names))
     assert set(names) <= loaded
     assert not loaded & {*LEARNING, "onnx", "onnxscript"}
+
+
+def test_a_newcomer_without_torch_can_enrol() -> None:
+    assert not loaded_after("import myna.adapt.enroll, myna.adapt.speakers") & {*LEARNING, "onnxruntime"}
 
 
 def test_the_front_door_imports_no_command() -> None:

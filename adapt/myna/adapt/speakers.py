@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from myna.adapt.report.figures import read_curve
 from myna.adapt.report.page import write_page
@@ -35,7 +36,7 @@ def list_speakers(data_dir: Data = HOME, as_json: Json = False) -> None:
     table = Table("speaker", "utterances", "corrected", "minutes", "MB", "newest")
     for one in found:
         size, minutes = f"{one.bytes / 1e6:.1f}", f"{one.seconds / 60:.1f}"
-        table.add_row(one.name, str(one.utterances), str(one.corrected), minutes, size, when(one.newest_s))
+        table.add_row(_plain(one.name), str(one.utterances), str(one.corrected), minutes, size, when(one.newest_s))
     Console().print(table if found else "Nothing is kept of anybody.")
 
 
@@ -51,8 +52,9 @@ def show(speaker: Name, data_dir: Data = HOME, as_json: Json = False) -> None:
         return
     table = Table("when", "seconds", "source", "confidence", "heard", "text")
     for one in kept:
-        text = one.text if one.text != one.heard else ""
-        table.add_row(when(one.created_s), f"{one.seconds:.1f}", one.source, f"{one.confidence:.2f}", one.heard, text)
+        sure = f"{one.confidence:.2f}" if one.model else ""  # no model heard what was enrolled
+        heard, text = _plain(one.heard), _plain(one.text if one.text != one.heard else "")
+        table.add_row(when(one.created_s), f"{one.seconds:.1f}", one.source, sure, heard, text)
     Console().print(table)
 
 
@@ -133,3 +135,8 @@ def _open(data_dir: Path) -> Store:
     if not folder.is_dir():
         raise StoreError(f"{folder}: is no folder; nothing was kept yet, or --data-dir names another")
     return Store(folder)
+
+
+def _plain(text: str) -> Text:
+    """Show what anybody may have written as it is: no markup, nothing that steers the terminal."""
+    return Text("".join(c if c.isprintable() else "\ufffd" for c in text))

@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from myna.adapt.store import Heard, Quotas, Source, Store, StoreError
+from myna.adapt.store import AlreadyKept, Heard, Quotas, Source, Store, StoreError
 from myna.adapt.store.files import write_flac
 from tests.server.speech import voice
 
@@ -68,7 +68,7 @@ def test_a_correction_is_trusted_and_what_was_heard_stays(store: Store) -> None:
     for speaker, utterance in (("anna", "1"), ("ben", "0")):
         with pytest.raises(StoreError, match="was not kept"):
             store.correct(speaker, "session", utterance, "x")
-    with pytest.raises(StoreError, match="can't be kept"):
+    with pytest.raises(AlreadyKept, match="can't be kept"):
         store.keep("anna", heard(0))  # the same utterance again
     assert len(list(store.folder.rglob("*.flac"))) == 1
 
@@ -85,11 +85,17 @@ def test_any_name_is_a_name(store: Store, name: str) -> None:
     assert {path.parent.parent.parent for path in store.folder.rglob("*.flac")} == {store.folder / "speakers"}
 
 
-@pytest.mark.parametrize("name", ["", "a" * 10_000, "a\0b"], ids=range(3))
+@pytest.mark.parametrize("name", ["", "a" * 10_000, "a\0b", "a\udcff"], ids=range(4))
 def test_no_name_is_refused(store: Store, name: str) -> None:
     with pytest.raises(StoreError, match="speaker: must be 1 to 200"):
         store.keep(name, heard(0))
     assert store.speakers() == []
+
+
+def test_what_was_enrolled_was_heard_by_no_model(store: Store) -> None:
+    store.keep("anna", heard(0, "enrolled"))
+    (kept,) = store.utterances("anna")
+    assert (kept.text, kept.heard, kept.source) == ("ba di", "", "enrolled")
 
 
 def test_over_a_quota_the_least_trusted_and_oldest_go(tmp_path: Path) -> None:

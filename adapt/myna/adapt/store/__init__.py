@@ -2,10 +2,21 @@
 
 from myna.adapt.store.database import StoreError
 from myna.adapt.store.rounds import Pace, Rounds
-from myna.adapt.store.speech import Consent, Heard, Kept, Quotas, Source, SpeakerSummary, Store
+from myna.adapt.store.speech import (
+    AlreadyKept,
+    Consent,
+    Heard,
+    Kept,
+    Quotas,
+    Source,
+    SpeakerSummary,
+    Store,
+    check_speaker,
+)
 from myna.adapt.store.versions import InUse, Version, Versions
 
 __all__ = [
+    "AlreadyKept",
     "Consent",
     "Heard",
     "InUse",
@@ -19,4 +30,5 @@ __all__ = [
     "StoreError",
     "Version",
     "Versions",
+    "check_speaker",
 ]

@@ -19,7 +19,7 @@ from myna.adapt.store.database import Database, StoreError
 from myna.adapt.store.files import RATE_HZ, write_flac
 
 Source = Literal["pseudo", "enrolled", "corrected"]  # in the order of trust
-Consent = Literal["stream", "configured"]
+Consent = Literal["stream", "configured", "enrolled"]  # for one stream, once for all, by enrolling
 SPEAKERS = "speakers"
 MOST_NAME_CHARS = 200
 # Counted from the best of a speaker's utterances to the worst, those beyond a quota.
@@ -51,11 +51,11 @@ class Heard:
     """An utterance to keep."""
 
     samples: NDArray[np.int16]  # (n,) at 16 kHz
-    text: str
+    text: str  # as the model understood it; where it is enrolled: as it was read
     confidence: float
     session: str
     utterance: str
-    model: str  # name and version
+    model: str  # name and version; empty where it is enrolled: no model heard it
     adapter: str | None = None
     source: Source = "pseudo"
     consent: Consent = "stream"
@@ -87,6 +87,10 @@ class Kept:
         return samples
 
 
+class AlreadyKept(StoreError):
+    """The very utterance is in the store."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpeakerSummary:
     """What is kept of a speaker."""
@@ -97,6 +101,13 @@ class SpeakerSummary:
     seconds: float
     bytes: int
     newest_s: float
+
+
+def check_speaker(name: str) -> None:
+    """Refuse a name under which nothing can be kept. Raises StoreError."""
+    lone = any("\ud800" <= c <= "\udfff" for c in name)  # half a character, as bytes that are no UTF-8 become
+    if not 1 <= len(name) <= MOST_NAME_CHARS or "\0" in name or lone:
+        raise StoreError(f"speaker: must be 1 to {MOST_NAME_CHARS} characters of Unicode, none of them NUL")
 
 
 class Store:
@@ -117,18 +128,22 @@ class Store:
     # ------------------------------------------------------------------ speech
 
     def keep(self, speaker: str, heard: Heard) -> str:
-        """Keep an utterance, durably; return its id. Raises StoreError, and then nothing is kept."""
+        """Keep an utterance, durably; return its id. Raises StoreError, and then nothing more is kept than before."""
         name = secrets.token_hex(16)
         folder = self._made(speaker)
+        query = "SELECT 1 FROM utterances WHERE session = ? AND utterance = ?"
+        if self.database.rows(query, heard.session, heard.utterance):
+            raise AlreadyKept("the utterance can't be kept: it is kept already")
         path = folder / "utterances" / f"{name}.flac"
         try:
             size = write_flac(path, heard.samples)
             with self.database.writing() as connection:
                 row = {
                     "id": name, "session": heard.session, "utterance": heard.utterance, "samples": len(heard.samples),
-                    "bytes": size, "heard": heard.text, "text": heard.text, "source": heard.source,
-                    "confidence": heard.confidence, "consent": heard.consent, "model": heard.model,
-                    "adapter": heard.adapter, "created_s": self._clock(), "changed_s": self._clock(),
+                    "bytes": size, "heard": "" if heard.source == "enrolled" else heard.text, "text": heard.text,
+                    "source": heard.source, "confidence": heard.confidence, "consent": heard.consent,
+                    "model": heard.model, "adapter": heard.adapter, "created_s": self._clock(),
+                    "changed_s": self._clock(),
                 }  # fmt: skip
                 done = connection.execute(
                     f"INSERT INTO utterances (speaker, {', '.join(row)}) "
@@ -206,13 +221,15 @@ class Store:
 
     def sweep(self) -> int:
         """Remove files that no row knows, as a crash leaves them; return how many."""
+        # Folders first: a speaker who is new meanwhile has a row before a folder.
+        there = list((self.folder / SPEAKERS).glob("*"))
         known = {
             (row["folder"], f"{row['id']}.flac")
             for row in self.database.rows("SELECT s.folder, u.id FROM utterances u JOIN speakers s ON s.id = u.speaker")
         }
         folders = {row["folder"] for row in self.database.rows("SELECT folder FROM speakers")}
         count = 0
-        for folder in (self.folder / SPEAKERS).glob("*"):
+        for folder in there:
             if folder.name not in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
@@ -237,8 +254,7 @@ class Store:
 
     def _made(self, speaker: str) -> Path:
         """Return a speaker's folder, made if need be."""
-        if not speaker or len(speaker) > MOST_NAME_CHARS or "\0" in speaker:
-            raise StoreError(f"speaker: must be 1 to {MOST_NAME_CHARS} characters, none of them NUL")
+        check_speaker(speaker)
         with self.database.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO speakers (name, folder, created_s) VALUES (?, ?, ?)",
