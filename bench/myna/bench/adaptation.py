@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-import myna.adapt
+from myna.adapt.enroll import DEMO
 from myna.bench.environment import environment
 from myna.bench.manifest import Clip, ManifestError, read_manifest
 from myna.bench.speaker import Subject
@@ -25,7 +25,6 @@ from myna.bench.speaker import Subject
 if TYPE_CHECKING:
     from myna.bench.speaker import Laboratory
 
-DEMO = Path(myna.adapt.__file__).parent / "demo" / "speaker.jsonl"
 RESAMPLES = 2000
 WORSE = 0.05  # relative, that one in twenty may be
 POOLED_FROM = 4  # speakers of an accent
