@@ -142,7 +142,7 @@ def _terms(speaker: str, folder: Path) -> str:
 
 
 def _following(speaker: str) -> str:
-    return f"Next: `myna adapt {shlex.quote(speaker)}` learns from what is kept."
+    return f"Next: `myna adapt {shlex.quote(speaker)} --now` learns from what is kept."
 
 
 @contextmanager

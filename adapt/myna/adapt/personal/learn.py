@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
@@ -16,6 +16,7 @@ from myna.adapt.personal.settings import AdaptSettings
 
 BETAS = (0.9, 0.98)
 TRIALS = 5
+FRAMES = 250  # heard at once, with padding: about 300 MB with the default model
 
 
 @lru_cache
@@ -56,19 +57,31 @@ class Learner:
         self.passes += 1
 
     def _step(self, lessons: Sequence[Lesson]) -> float:
-        settings = self._settings
-        copies = [lesson.copies[self._rng.integers(len(lesson.copies))] for lesson in lessons]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
-            log_probs = answer(self._base, copies, self.deltas.packed(), settings.blocks)
-        ids = [lesson.ids for lesson in lessons]
-        units = torch.tensor([len(row) for row in ids])
-        loss = (losses(log_probs, copies, ids, self._base.spec.blank_id) / units).mean()
+        """Learn from a few lessons, so many frames at a time: what gradients need grows with the frames."""
+        drawn = [(lesson.copies[self._rng.integers(len(lesson.copies))], lesson.ids) for lesson in lessons]
+        drawn.sort(key=lambda pair: len(pair[0]))
+        total, part = 0.0, list[tuple[Tensor, Tensor]]()
+        for pair in drawn:
+            if part and (len(part) + 1) * len(pair[0]) > FRAMES:
+                total += self._backward(part, len(lessons))
+                part = []
+            part.append(pair)
+        total += self._backward(part, len(lessons))
         self._warm_up()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.deltas.parameters(), settings.clip_norm)
+        nn.utils.clip_grad_norm_(self.deltas.parameters(), self._settings.clip_norm)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._steps += 1
+        return total
+
+    def _backward(self, part: Sequence[tuple[Tensor, Tensor]], of: int) -> float:
+        """Add the gradients of some of a step's `of` lessons; return their share of its loss."""
+        copies, ids = [copy for copy, _ in part], [row for _, row in part]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
+            log_probs = answer(self._base, copies, self.deltas.packed(), self._settings.blocks)
+        units = torch.tensor([len(row) for row in ids])
+        loss = (losses(log_probs, copies, ids, self._base.spec.blank_id) / units).sum() / of
+        torch.autograd.backward(loss)
         return loss.item()
 
     def _groups(self) -> list[dict[str, Any]]:
