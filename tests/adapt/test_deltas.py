@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `adapt`")
 
 from myna.adapt.deltas import Deltas  # noqa: E402
+from myna.models.adapter import AdapterBatch  # noqa: E402
+from myna.models.adapter_file import adapter_bytes, read_adapter  # noqa: E402
 from tests.data.make_tiny_bundle import OTHER, SPEC, tiny_model  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -49,3 +52,41 @@ def test_every_one_learns() -> None:
     slopes = {name: parameter.grad for name, parameter in deltas.named() if parameter.grad is not None}
     assert len(slopes) == 6
     assert [name for name, slope in slopes.items() if not slope.any()] == ["adapters.0.down", "adapters.1.down"]
+
+
+def random(kind: Any, seed: int) -> Deltas:
+    torch.manual_seed(seed)
+    deltas = Deltas(SPEC, kind, 2)
+    with torch.no_grad():
+        for _, parameter in deltas.named():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return deltas
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_strength_goes_from_nothing_to_all(kind: Any) -> None:
+    model, deltas = tiny_model(), random(kind, 0)
+    assert torch.equal(said(model, deltas.scaled(1.0)), said(model, deltas))
+    assert torch.equal(said(model, deltas.scaled(0.0)), said(model, None))
+    half = (said(model, deltas.scaled(0.5)) - said(model, None)).norm()
+    assert 0 < half < (said(model, deltas) - said(model, None)).norm()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_lies_between(kind: Any) -> None:
+    one, other = random(kind, 1), random(kind, 2)
+    mean = Deltas.mean([one, other])
+    for (name, found), (_, a), (_, b) in zip(mean.named(), one.named(), other.named(), strict=True):
+        assert torch.allclose(found, (a + b) / 2), name
+    assert torch.equal(said(tiny_model(), Deltas.mean([one])), said(tiny_model(), one))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_holds_what_moves(kind: Any) -> None:
+    deltas = random(kind, 3)
+    adapter = deltas.adapter("base")
+    assert read_adapter(adapter_bytes(adapter), SPEC, "base").rank == deltas.rank
+    batch = AdapterBatch.zeros(SPEC, 1, adapter.rank)
+    adapter.put(batch, 0, SPEC)
+    for written, packed in zip((batch.down, batch.up, batch.shift), deltas.packed(), strict=True):
+        assert np.abs(written - packed.detach().numpy()).max(initial=0) < 1e-3

@@ -242,3 +242,18 @@ def test_far_positions_are_exact_enough(positions: str) -> None:
         expected = masked(model_of(spec), feats.double(), seen_by([8]), torch.arange(end - 8, end))
     assert close(late.double(), expected, 1e-3)
     assert torch.equal(early, late) == (positions == "none")
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("split", [0, 1, 2])
+def test_blocks_go_on_from_what_came_out_below(positions: str, split: int) -> None:
+    model = model_of(small_spec(positions=positions))
+    torch.manual_seed(split)
+    feats, frames = torch.randn(2, 70, 16, dtype=torch.float64), torch.tensor([9, 6])
+    (whole,) = model.heard(feats, frames, 3, 2)
+    x = model.front(feats)
+    if split:
+        (x,) = model.above(x, frames, 3, 2, blocks=range(split))
+    if split < len(model.blocks):
+        (x,) = model.above(x, frames, 3, 2, blocks=range(split, len(model.blocks)))
+    assert torch.equal(x, whole)
