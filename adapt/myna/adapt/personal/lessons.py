@@ -4,6 +4,7 @@ Where all blocks are bent that is what the subsampling's convolutions give; wher
 out of the block below them, heard in chunks as it is served.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ from myna.adapt.personal.base import Base
 from myna.adapt.validate import apart
 from myna.models.nn.conformer import Packed
 
-QUIET_S = 0.3  # put around every utterance, as a stream has it: words at a cut edge are not heard
+# Put before copies of an utterance in turn, and around each: a stream has it, words at a cut edge are not heard, and
+# chunks begin elsewhere in each copy.
+QUIETS_S = (0.3, 0.12, 0.48)
 QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
 
@@ -52,7 +55,11 @@ def prepare(
 ) -> Lesson | None:
     """Make a lesson of an utterance (n,) at 16 kHz; None where the tokens can't spell its text in its frames."""
     ids = base.tokens.encode(text)
-    copies = [below(base, tempo.speed(samples.astype(np.float32), by), blocks) for by in speeds]
+    wave = samples.astype(np.float32)
+    copies = [
+        below(base, tempo.speed(wave, by), blocks, quiet_s)
+        for by, quiet_s in zip(speeds, itertools.cycle(QUIETS_S), strict=False)
+    ]
     repeated = sum(a == b for a, b in zip(ids or (), (ids or ())[1:], strict=False))
     if not ids or min(len(copy) for copy in copies) < len(ids) + repeated:
         return None
@@ -60,11 +67,12 @@ def prepare(
 
 
 @torch.no_grad()
-def below(base: Base, wave: NDArray[np.float32], blocks: int) -> Tensor:
+def below(base: Base, wave: NDArray[np.float32], blocks: int, quiet_s: float = QUIETS_S[0]) -> Tensor:
     """Compute what goes into the top `blocks` (0: all) when a wave (n,) in the scale of int16 is heard: (T, width)."""
     model, spec = base.model, base.spec
-    quiet = np.random.default_rng(0).standard_normal(2 * int(QUIET_S * 16_000), np.float32) * np.float32(QUIET)
-    before, behind = np.split(quiet, 2)
+    counts = [int(seconds * 16_000) for seconds in (quiet_s, QUIETS_S[0])]
+    quiet = np.random.default_rng(0).standard_normal(sum(counts), np.float32) * np.float32(QUIET)
+    before, behind = np.split(quiet, counts[:1])
     feats, count = batch_features([np.concatenate([before, wave, behind])], spec.features)
     feats = F.pad(feats, (0, 0, 0, max(0, spec.window_frames - feats.shape[1])))
     x, first = model.front(feats), spec.blocks - blocks
