@@ -26,7 +26,7 @@ QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # tensors have no truth to compare by
 class Lesson:
     """An utterance to learn from, or to be examined by."""
 
