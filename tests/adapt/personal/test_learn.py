@@ -109,6 +109,12 @@ def test_top_blocks_alone() -> None:
     assert (answer(base, copies, untouched, 1) - answer(base, all_of_it, None, 0)).abs().max() < 1e-4
 
 
+def test_more_blocks_than_there_are_are_all() -> None:
+    base = taught()
+    found = [content(base, learnt(base, speech(base, blocks), 1, blocks=blocks)[0]) for blocks in (0, 2, 3, 9)]
+    assert len(set(found)) == 1
+
+
 @pytest.mark.parametrize(("utterances", "batch", "steps"), [(8, 4, 2), (8, 5, 2), (8, 100, 1), (7, 2, 4), (3, 1, 3)])
 def test_a_pass_goes_over_all_once(utterances: int, batch: int, steps: int) -> None:
     base = taught()
