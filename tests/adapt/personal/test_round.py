@@ -358,6 +358,23 @@ def test_forgotten_while_it_is_learnt_nothing_is_published(store: Store) -> None
     assert (store.speakers(), Versions(store).versions("anna"), adapters(store)) == ([], [], [])
 
 
+@pytest.mark.parametrize("settings", [LENIENT, WILD])
+@pytest.mark.parametrize("back", [False, True])
+def test_what_was_learnt_of_the_forgotten_is_lost(store: Store, settings: AdaptSettings, back: bool) -> None:
+    """Passed or refused; even if somebody of the same name is back meanwhile."""
+    talk(store)
+
+    def forget(what: str, share: float) -> None:
+        if what == "trying what helps" and len(store.utterances("anna")) == 12:
+            store.forget("anna")
+            if back:
+                talk(store, STANDARD, count=1)
+
+    with pytest.raises(StoreError, match="forgotten meanwhile"):
+        learn_speaker(taught(), others(), store, "anna", settings, forget)
+    assert (len(store.speakers()), Versions(store).versions("anna"), adapters(store)) == (int(back), [], [])
+
+
 def test_forgotten_while_it_is_listened_to_it_is_not_learnt(store: Store) -> None:
     talk(store)
     outcome = learn_speaker(taught(), others(), store, "anna", LENIENT, forgetting(store, "listening"))
