@@ -86,6 +86,8 @@ def test_a_speaker_who_is_forgotten_gets_nothing(store: Store, versions: Version
     assert traces(store.folder, b"what was learnt", b"a secret", version.encode()) == []
     with pytest.raises(StoreError, match="forgotten meanwhile"):
         versions.publish("anna", b"one", "tiny 1", {})
+    with pytest.raises(StoreError, match="forgotten meanwhile"):
+        versions.refuse("anna", "It was no better.", "tiny 1", {})
     assert versions.versions("anna") == []
     assert not list(store.folder.rglob("*.safetensors"))
 

@@ -29,7 +29,7 @@ QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # tensors have no truth to compare by
 class Lesson:
     """An utterance to learn from, or to be examined by."""
 
@@ -86,7 +86,7 @@ def answer(base: Base, copies: Sequence[Tensor], packed: Packed | None, blocks: 
     """Hear copies (each (T, width)) with the weights bent: log-probs (B, T, vocabulary)."""
     model = base.model
     chunk, left = (0, -1) if whole else base.heard_as_served
-    bent = range(model.spec.blocks - blocks if blocks else 0, model.spec.blocks)
+    bent = range(max(0, model.spec.blocks - blocks) if blocks else 0, model.spec.blocks)
     (x,) = model.above(pad_sequence(list(copies), True), frames_of(copies), chunk, left, adapters=packed, blocks=bent)
     return model.logits(x).float().log_softmax(-1)
 

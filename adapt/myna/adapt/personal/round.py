@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import jiwer
 
@@ -44,7 +45,7 @@ def learn_speaker(
 ) -> Outcome:
     """Do a round. Raises Busy, StoreError, and what `tell` raises; then nothing is left of it."""
     began_s = time.monotonic()
-    with alone(store, speaker):
+    with alone(store, speaker) as folder:
         kept = store.utterances(speaker)
         plan = choose(kept, settings)
         if plan.why_not:
@@ -53,6 +54,8 @@ def learn_speaker(
         if len(lessons) < settings.min_utterances:
             return Outcome(None, f"of {len(plan.chosen)} utterances only {len(lessons)} are fit to learn from")
         made = attempt(base, lessons, settings, tell, others)
+        if store.folder_of(speaker) != folder:  # another one even if the name is back: it is drawn anew
+            raise StoreError("the speaker was forgotten meanwhile; what was learnt is lost")
         report = _report(plan, doubtful, made, time.monotonic() - began_s)
         versions = Versions(store)
         if made.adapter is None:
@@ -63,8 +66,8 @@ def learn_speaker(
 
 
 @contextlib.contextmanager
-def alone(store: Store, speaker: str) -> Iterator[None]:
-    """Keep others from a speaker; the system lifts that if this process dies. Raises Busy, StoreError."""
+def alone(store: Store, speaker: str) -> Iterator[Path]:
+    """Keep others from a speaker, whose folder it gives; lifted if this process dies. Raises Busy, StoreError."""
     folder = store.folder_of(speaker)
     if folder is None:
         raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
@@ -74,7 +77,7 @@ def alone(store: Store, speaker: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("another process learns this speaker; wait until it is done") from None
-        yield
+        yield folder
 
 
 def make_lessons(base: Base, plan: Plan, settings: AdaptSettings, tell: Tell) -> tuple[list[Lesson], dict[str, int]]:

@@ -68,9 +68,12 @@ class Versions:
         return version
 
     def refuse(self, speaker: str, reason: str, model: str, report: Mapping[str, Any]) -> None:
-        """Note that a candidate was not good enough, in a sentence that its speaker understands."""
-        with self._database.writing() as connection:
-            self._note(connection, speaker, None, reason, model, report)
+        """Note that a candidate was not good enough, in a sentence that its speaker understands. Raises StoreError."""
+        try:
+            with self._database.writing() as connection:
+                self._note(connection, speaker, None, reason, model, report)
+        except sqlite3.Error as error:
+            raise StoreError(f"the refusal can't be noted ({error}); is the disk full?") from None
 
     def versions(self, speaker: str) -> list[Version]:
         """List all attempts at a speaker, the oldest first."""
