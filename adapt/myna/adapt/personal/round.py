@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import jiwer
 
@@ -33,6 +34,7 @@ class Outcome:
     version: str | None
     reason: str
     report: Mapping[str, object] = field(default_factory=dict)
+    failed: bool = False  # nobody judged what was learnt, if anything was
 
 
 class Busy(StoreError):
@@ -44,7 +46,7 @@ def learn_speaker(
 ) -> Outcome:
     """Do a round. Raises Busy, StoreError, and what `tell` raises; then nothing is left of it."""
     began_s = time.monotonic()
-    with alone(store, speaker):
+    with alone(store, speaker) as folder:
         kept = store.utterances(speaker)
         plan = choose(kept, settings)
         if plan.why_not:
@@ -56,25 +58,34 @@ def learn_speaker(
         report = _report(plan, doubtful, made, time.monotonic() - began_s)
         versions = Versions(store)
         if made.adapter is None:
-            versions.refuse(speaker, made.verdict.reason, base.name, report)
+            versions.refuse(speaker, made.verdict.reason, base.name, report, folder)
             return Outcome(None, made.verdict.reason, report)
-        version = versions.publish(speaker, adapter_bytes(made.adapter), base.name, report)
+        version = versions.publish(speaker, adapter_bytes(made.adapter), base.name, report, folder)
         return Outcome(version, made.verdict.reason, report)
 
 
 @contextlib.contextmanager
-def alone(store: Store, speaker: str) -> Iterator[None]:
-    """Keep others from a speaker; the system lifts that if this process dies. Raises Busy, StoreError."""
+def alone(store: Store, speaker: str) -> Iterator[Path]:
+    """Keep others from a speaker, whose folder is given; the system lifts that if this process dies.
+
+    Raises Busy, StoreError.
+    """
     folder = store.folder_of(speaker)
     if folder is None:
         raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder / LOCK, "w") as file:
+    with contextlib.ExitStack() as stack:
         try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder / LOCK, "w"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("another process learns this speaker; wait until it is done") from None
-        yield
+        except OSError as error:
+            raise StoreError(f"{folder / LOCK}: can't be locked ({error.strerror})") from None
+        if store.folder_of(speaker) != folder:
+            store.discard(folder)
+            raise StoreError("the speaker was forgotten meanwhile; nothing is learnt")
+        yield folder
 
 
 def make_lessons(base: Base, plan: Plan, settings: AdaptSettings, tell: Tell) -> tuple[list[Lesson], dict[str, int]]:
