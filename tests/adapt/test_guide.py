@@ -78,7 +78,8 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self._environ = {k: v for k, v in os.environ.items() if not k.startswith("MYNA_")} | {"PATH": path}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MYNA_")}
+        self._environ = inherited | {"PATH": path, "MYNA_ADAPT": "false"}
 
     def run(self, script: str) -> str:
         done = subprocess.run(

@@ -11,5 +11,5 @@ from tests.support import TINY
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
-    with running_server(ServerConfig(port=0, model=str(TINY))) as url:
+    with running_server(ServerConfig(port=0, model=str(TINY), adapt=False)) as url:
         yield url

@@ -121,7 +121,7 @@ async def test_nobody_there_says_what_to_do(url: str) -> None:
 
 
 async def test_a_token_is_shown() -> None:
-    with running_server(ServerConfig(port=0, model=str(TINY), token="correct horse")) as url:
+    with running_server(ServerConfig(port=0, model=str(TINY), adapt=False, token="correct horse")) as url:
         assert finals(await hear(url, token="correct horse"))
         with pytest.raises(Unreachable, match="asks for a token"):
             async with AsyncTranscriber(url, token="wrong", patience_s=0):
@@ -167,7 +167,7 @@ async def test_a_cut_within_an_utterance_hears_it_from_its_beginning(url: str) -
 
 
 async def test_a_server_that_restarts_is_waited_for() -> None:
-    config = ServerConfig(port=0, model=str(TINY), drain_s=5)
+    config = ServerConfig(port=0, model=str(TINY), adapt=False, drain_s=5)
     first = ServerThread(config)
     url = await asyncio.to_thread(lambda: first.start().url)
     port = int(url.rsplit(":", 1)[1].partition("/")[0])
@@ -188,7 +188,7 @@ async def test_a_server_that_restarts_is_waited_for() -> None:
 
 
 async def test_corrections_find_their_utterance_across_connections(tmp_path: Path) -> None:
-    config = ServerConfig(port=0, model=str(TINY), data_dir=str(tmp_path))
+    config = ServerConfig(port=0, model=str(TINY), adapt=False, data_dir=str(tmp_path))
     start = Start(speaker="anna", collect=True)
     with running_server(config) as url:
         async with Proxy(url) as proxy, AsyncTranscriber(proxy.url, start, patience_s=10) as stream:

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from myna.adapt.personal.settings import AdaptSettings
 from myna.models.bundle import Manifest
 from myna.models.spec import ModelSpec
 from myna.server import protocol
@@ -17,6 +18,7 @@ from myna.server.metrics import Metrics
 from tests.support import ROOT
 
 SERVER = (ROOT / "server/README.md").read_text(encoding="utf-8")
+ADAPT = (ROOT / "adapt/README.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "models/README.md").read_text(encoding="utf-8")
 
 
@@ -116,6 +118,11 @@ def test_presets() -> None:
 def test_settings() -> None:
     table = {names(row[0])[0]: row[1:] for row in rows(section(SERVER, "## Settings"))}
     assert table == {name: [default_of(field), field.description] for name, field in ServerConfig.model_fields.items()}
+
+
+def test_settings_of_learning_a_speaker() -> None:
+    table = {names(row[0])[0]: row[1:] for row in rows(section(ADAPT, "### Settings"))}
+    assert table == {name: [default_of(field), field.description] for name, field in AdaptSettings.model_fields.items()}
 
 
 def test_metrics() -> None:

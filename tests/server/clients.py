@@ -25,8 +25,8 @@ AUDIO = talk(
 
 
 def tiny(**settings: Any) -> ServerConfig:
-    """Settings of a server on a free port with the tiny bundle."""
-    return ServerConfig.model_validate({"port": 0, "model": str(TINY)} | settings)
+    """Settings of a server on a free port with the tiny bundle, that learns nobody."""
+    return ServerConfig.model_validate({"port": 0, "model": str(TINY), "adapt": False} | settings)
 
 
 class Census(NamedTuple):
@@ -81,10 +81,10 @@ def serving(**settings: Any) -> Iterator[Running]:
         running.thread.stop()
 
 
-async def until(probe: Callable[[], Awaitable[object]], wanted: object) -> None:
+async def until(probe: Callable[[], Awaitable[object]], wanted: object, patience_s: float = PATIENCE_S) -> None:
     """Wait until the probe finds what is wanted."""
     loop = asyncio.get_running_loop()
-    give_up_s = loop.time() + PATIENCE_S
+    give_up_s = loop.time() + patience_s
     while (found := await probe()) != wanted:
         assert loop.time() < give_up_s, f"found {found}, not {wanted}"
         await asyncio.sleep(0.01)

@@ -41,7 +41,11 @@ class Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MYNA_")}
         with log.open("w") as errors:
             self.popen = subprocess.Popen(
-                [*command, *args], stdout=subprocess.PIPE, stderr=errors, text=True, env=inherited | environ
+                [*command, *args],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=inherited | {"MYNA_ADAPT": "false"} | environ,
             )
         assert self.popen.stdout
         self.line = self.popen.stdout.readline()  # the announcement, or nothing if it has failed

@@ -47,8 +47,10 @@ def test_flags_win_over_the_environment_and_that_over_the_file(file: Path) -> No
 @pytest.mark.parametrize("name", ServerConfig.model_fields)
 def test_every_setting_can_come_from_everywhere(file: Path, name: str) -> None:
     lists = {"allow_origins": "a, b", "collect_speakers": "a, b"}
-    words = {"host": "::1", "token": SECRET, "model": "x", "data_dir": "y"} | lists
-    text = words.get(name) or ("true" if name == "allow_remote" else "2048" if name.endswith("_bytes") else "2")
+    words = {"host": "::1", "token": SECRET, "model": "x", "data_dir": "y", "speaker": "z", "adapt_config": str(file)}
+    words |= lists
+    others = {"allow_remote": "true", "adapt": "false"}
+    text = (words | others).get(name) or ("2048" if name.endswith("_bytes") else "1")
     quoted = f'"{text}"' if name in words else text
     file.write_text(f"{name} = {quoted}\n", encoding="utf-8")
     found = load_config(file, environ={})
@@ -73,6 +75,11 @@ def test_settings_do_not_change() -> None:
         ({"MYNA_MAX_STREAMS": "0"}, "max_streams: Input should be greater than or equal to 1"),
         ({"MYNA_ALLOW_REMOTE": "maybe"}, "allow_remote: Input should be a valid boolean"),
         ({"MYNA_MODEL": ""}, "model: String should have at least 1 character"),
+        ({"MYNA_SPEAKER": ""}, "speaker: String should have at least 1 character"),
+        ({"MYNA_SPEAKER": "anna", "MYNA_DATA_DIR": ""}, "speaker: needs a data_dir"),
+        ({"MYNA_ADAPT_LOAD": "1.5"}, "adapt_load: Input should be less than or equal to 1"),
+        ({"MYNA_ADAPT_AFTER": "0"}, "adapt_after: Input should be greater than or equal to 1"),
+        ({"MYNA_ADAPT_CONFIG": "none.toml"}, "adapt_config: Path does not point to a file"),
         ({"MYNA_TOKEN": "short"}, "token: Value should have at least 8"),
     ],
 )

@@ -124,6 +124,14 @@ def test_a_provisional_step_is_skipped_for_a_newer_one_and_under_load(runtime: R
         assert ask(engine, engine.open(), request(0, 4, first=True, keep=False)).result(PATIENCE_S) is None
 
 
+def test_the_load_rises_with_steps_and_falls_without(runtime: Runtime) -> None:
+    with running(runtime) as engine:
+        assert engine.load == 0
+        utterance(engine, range(4))
+        loads = [engine.load for _ in range(100)]
+        assert 1 > loads[0] > loads[-1] > 0
+
+
 def test_full_steps_go_before_provisional_ones(runtime: Runtime) -> None:
     kinds: list[bool] = []
     with running(runtime, lambda report: kinds.append(report.provisional), provisional_load=2.0) as engine:

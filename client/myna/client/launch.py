@@ -18,9 +18,10 @@ STOP_S = 15.0
 def server(model: str | None = None, threads: int | None = None, data_dir: Path | None = None) -> Iterator[str]:
     """Start `myna serve` on a free port; give the URL of its streams; stop it in the end. Raises Unreachable.
 
-    With a `data_dir` it keeps what is said there, and reads what was learnt; else where it always does.
+    With a `data_dir` it keeps what is said there, and reads what was learnt; else where it always does. It learns
+    nobody: a round takes longer than most commands, and would be cut off with it.
     """
-    command = [sys.executable, "-m", "myna.server.main", "serve", "--port", "0", "--json"]
+    command = [sys.executable, "-m", "myna.server.main", "serve", "--port", "0", "--json", "--no-adapt"]
     command += ["--model", model] if model else []
     command += ["--threads", str(threads)] if threads else []
     environ = os.environ | ({"MYNA_DATA_DIR": str(data_dir)} if data_dir else {})

@@ -21,6 +21,13 @@ def serve(
     model: Annotated[str | None, typer.Option(help="An embedded bundle's name, or a bundle's folder or zip.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads that one step of the model uses.")] = None,
     max_streams: Annotated[int | None, typer.Option(help="Streams at a time; one more is refused.")] = None,
+    speaker: Annotated[
+        str | None,
+        typer.Option(help="The one user of this device, who agrees that what is said is kept and learnt from."),
+    ] = None,
+    adapt: Annotated[
+        bool | None, typer.Option("--adapt/--no-adapt", help="Learn speakers in the background; so by default.")
+    ] = None,
     drain_s: Annotated[float | None, typer.Option(help="Seconds to finish what was accepted when stopped.")] = None,
     allow_remote: Annotated[
         bool | None, typer.Option("--allow-remote", help="Listen beyond the loopback without a token.")
@@ -39,6 +46,8 @@ def serve(
         "model": model,
         "threads": threads,
         "max_streams": max_streams,
+        "speaker": speaker,
+        "adapt": adapt,
         "drain_s": drain_s,
         "allow_remote": allow_remote,
     }

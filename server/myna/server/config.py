@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from myna.server.errors import ConfigError
 
@@ -17,6 +26,11 @@ ENVIRONMENT_PREFIX = "MYNA_"
 def _none(value: Any) -> Any:
     """Read an empty text as none."""
     return None if value == "" else value
+
+
+def _at_home(value: Any) -> Any:
+    """Read `~` as the user's home; an empty text as none."""
+    return Path(value).expanduser() if isinstance(value, str) and value else _none(value)
 
 
 def _split(value: Any) -> Any:
@@ -56,6 +70,23 @@ class ServerConfig(BaseModel):
     max_kept_utterances: int = Field(2_000, ge=1, le=1_000_000, description="kept of a speaker; then the oldest go")
     max_kept_mb: int = Field(500, ge=1, le=1_000_000, description="kept of a speaker")
     max_kept_days: int = Field(365, ge=1, le=36_500, description="how long an utterance is kept")
+    speaker: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="personal mode: whose every stream is that names no speaker, who thereby agrees that it is kept",
+    )
+    adapt: bool = Field(True, description="learn speakers in the background (extra `adapt`)")
+    adapt_after: int = Field(
+        10, ge=1, le=1_000_000, description="new utterances of a speaker that make a round worth it"
+    )
+    adapt_every_h: float = Field(24.0, gt=0, le=100_000, description="a round for fewer, if the last is that long ago")
+    adapt_load: float = Field(
+        0.6, gt=0, le=1, description="share of the time that steps take; above it, learning stands still"
+    )
+    adapt_config: Annotated[FilePath | None, BeforeValidator(_at_home)] = Field(
+        None, description="TOML file of how to learn, as of `myna adapt --config`"
+    )
     max_adapters_mb: int = Field(
         300, ge=1, le=1_000_000, description="speakers' adapters in memory, open streams' packed ones included"
     )
@@ -76,6 +107,12 @@ class ServerConfig(BaseModel):
             raise ValueError(
                 f"host: {self.host} can be reached from outside; set a token, or allow_remote to do without"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _guard_personal(self) -> "ServerConfig":
+        if self.speaker is not None and self.data_dir is None:
+            raise ValueError("speaker: needs a data_dir, where what is learnt is kept")
         return self
 
 

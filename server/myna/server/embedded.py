@@ -14,7 +14,7 @@ class ServerThread:
     """A server on a thread of its own, from `start` to `stop`."""
 
     def __init__(self, config: ServerConfig | None = None) -> None:
-        self._config = config or ServerConfig(port=0)
+        self._config = config or ServerConfig(port=0, adapt=False)
         self._started: Future[Server] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="myna-server", daemon=True)
 

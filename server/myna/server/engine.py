@@ -86,6 +86,11 @@ class Engine:
         return len(self._queues)
 
     @property
+    def load(self) -> float:
+        """The share of the last seconds that went into steps."""
+        return self._load.at(perf_counter())
+
+    @property
     def alive(self) -> bool:
         """Whether steps are being run."""
         return self._thread.is_alive()

@@ -25,6 +25,8 @@ class Metrics:
         )
         self.skipped = Counter("myna_provisional_skipped", "Provisional steps skipped for load", registry=registry)
         self.failures = Counter("myna_step_failures", "Rows of steps that failed", registry=registry)
+        self.adapting = Gauge("myna_adapting", "Whether speakers are being learnt", registry=registry)
+        self.rounds = Counter("myna_adapt_rounds", "Rounds at a speaker that ended", ["outcome"], registry=registry)
         self._step = Histogram("myna_step_seconds", "A step's time", ["kind"], buckets=_SECONDS, registry=registry)
         self._rows = Histogram("myna_step_rows", "Streams in a step", ["kind"], buckets=_ROWS, registry=registry)
 

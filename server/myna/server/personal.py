@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from myna.models.adapter import AdapterBatch
 from myna.server.collecting import Collector
-from myna.server.outputs import Amend, Keep, Message, Voice
+from myna.server.outputs import Amend, Find, Keep, Message, Voice
 from myna.server.protocol import AdapterName, Correct, Start
 from myna.server.terms import Problem
 
@@ -17,10 +17,11 @@ class PersonalContext:
     keeps: bool = False  # utterances of those who agree
     agreed: frozenset[str] = frozenset()  # speakers who agreed once for all
     max_kept_s: float = 60.0  # longer utterances are not kept
+    owner: str | None = None  # who speaks where nobody is named
 
 
 class Personal:
-    """One stream's speaker, if it names one."""
+    """One stream's speaker: whom it names, else the server's owner, if it has one."""
 
     def __init__(self, context: PersonalContext, session: str, rate_hz: int) -> None:
         self.speaker: str | None = None
@@ -33,15 +34,17 @@ class Personal:
 
     def begin(self, start: Start) -> None:
         """Learn who speaks, and what they agree to."""
-        self.speaker = start.speaker
-        self.collector.agree(start.collect or start.speaker in self._context.agreed)
+        self.speaker = self._who(start)
+        self.collector.agree(self._context.keeps and (start.collect or self.speaker in self._context.agreed))
 
-    @property
-    def adapts(self) -> bool:
-        """Whether there may be weights of the speaker."""
-        return self.speaker is not None and self._context.adapts
+    def _who(self, start: Start) -> str | None:
+        return self._context.owner if start.speaker is None else start.speaker
 
     # ------------------------------------------------------------------ weights
+
+    def find(self) -> Find | None:
+        """Ask for the speaker's weights, where there may be some."""
+        return None if self.speaker is None or not self._context.adapts else Find(self.speaker)
 
     @property
     def adapter(self) -> AdapterBatch | None:
@@ -68,7 +71,7 @@ class Personal:
 
     def refusal(self, start: Start) -> Problem | None:
         """Tell why a stream can't begin so, if it can't."""
-        return self.uncollected(start.speaker) if start.collect else None
+        return self.uncollected(self._who(start)) if start.collect else None
 
     def uncollected(self, speaker: str | None) -> Problem | None:
         """Tell why nothing of a speaker can be kept, if so."""

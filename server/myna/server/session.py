@@ -18,7 +18,7 @@ from myna.models.tokens import TokenTable
 from myna.server.audio import AudioDecoder, open_decoder
 from myna.server.captions import Captioner
 from myna.server.endpoint import endpointing
-from myna.server.outputs import Amend, Close, Decode, DecodeResult, Find, Message, Output, Send, Voice
+from myna.server.outputs import Amend, Close, Decode, DecodeResult, Message, Output, Send, Voice
 from myna.server.personal import Personal, PersonalContext
 from myna.server.protocol import (
     CLOSE_CODES,
@@ -286,8 +286,8 @@ class Session:
         self._ready = Ready(
             session=context.session, model=context.model, chunk_ms=chunk * spec.frame_ms, limits=context.limits
         )
-        if start.speaker is not None and self._personal.adapts:
-            self._out.append(Find(start.speaker))
+        if find := self._personal.find():
+            self._out.append(find)
         else:
             self.weights_changed(None)
 

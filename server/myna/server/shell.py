@@ -27,6 +27,7 @@ from myna.server.personal import PersonalContext
 from myna.server.protocol import PATH, Limits, ModelName
 from myna.server.session import SessionContext
 from myna.server.speakers import Speakers
+from myna.server.supervise import supervise
 from myna.server.vad import VadSettings
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Server:
             self._open.close()
             raise ConfigError([_unheard(config, error)]) from None
         self.address = _address(self._listener)
+        self.supervisor = supervise(config, lambda: self.engine.load, self.metrics)
         self._desk.ready = True
         return self
 
@@ -72,6 +74,8 @@ class Server:
         self._listener.close(close_connections=False)
         for stream in list(self.streams):
             stream.shutdown()
+        if self.supervisor:
+            await self.supervisor.close()
         if not await self._gone(self.config.drain_s):
             for stream in list(self.streams):
                 stream.refuse("restarting", "the server is going down; connect again")
@@ -176,8 +180,9 @@ class Server:
             personal=PersonalContext(
                 adapts=self.speakers is not None,
                 keeps=self.keeper is not None,
-                agreed=frozenset(config.collect_speakers),
+                agreed=frozenset(filter(None, (*config.collect_speakers, config.speaker))),
                 max_kept_s=config.max_kept_s,
+                owner=config.speaker,
             ),
             calibration=bundle.manifest.confidence,
         )

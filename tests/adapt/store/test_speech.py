@@ -180,6 +180,19 @@ def test_forgetting_leaves_no_trace(store: Store) -> None:
     assert not store.forget("Annabella Quux")
 
 
+def test_what_is_kept_of_somebody_just_forgotten_leaves_no_folder(tmp_path: Path) -> None:
+    class Hasty(Store):
+        def _made(self, speaker: str) -> Path:
+            folder = super()._made(speaker)
+            self.forget(speaker)
+            return folder
+
+    store = Hasty(tmp_path)
+    with pytest.raises(StoreError, match="forgotten meanwhile"):
+        store.keep("anna", heard(0))
+    assert list((tmp_path / "speakers").iterdir()) == []
+
+
 def traces(folder: Path, *needles: bytes) -> list[str]:
     """Name the files that hold any of these bytes, or are named so."""
     files = [path for path in folder.rglob("*") if path.is_file()]

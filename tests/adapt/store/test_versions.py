@@ -92,6 +92,32 @@ def test_a_speaker_who_is_forgotten_gets_nothing(store: Store, versions: Version
     assert not list(store.folder.rglob("*.safetensors"))
 
 
+def test_who_comes_back_gets_nothing_of_what_was_learnt_before(store: Store, versions: Versions) -> None:
+    folder = store.folder_of("anna")
+    store.forget("anna")
+    store.keep("anna", heard(1))
+    with pytest.raises(StoreError, match="forgotten meanwhile"):
+        versions.publish("anna", b"one", "tiny 1", {}, folder)
+    with pytest.raises(StoreError, match="forgotten meanwhile"):
+        versions.refuse("anna", "It was no better.", "tiny 1", {}, folder)
+    assert versions.versions("anna") == []
+    assert list((store.folder / "speakers").iterdir()) == [store.folder_of("anna")]
+
+
+def test_what_a_kill_left_half_written_is_swept_away(store: Store, versions: Versions) -> None:
+    names = [versions.publish("anna", content, "tiny 1", {}) for content in (b"one", b"two")]
+    used = versions.in_use("anna")
+    assert used is not None
+    for name in ("tmp.part", "unknown.safetensors"):
+        (used.path.parent / name).write_bytes(b"half")
+        os.utime(used.path.parent / name, (0, 0))
+    for name in names:
+        os.utime(used.path.parent / f"{name}.safetensors", (0, 0))
+    assert store.sweep() == 2
+    assert {path.stem for path in used.path.parent.iterdir()} == set(names)
+    assert store.sweep() == 0
+
+
 def test_another_process_sees_it(store: Store, versions: Versions) -> None:
     other = Versions(Store(store.folder))
     before = other.changed()

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from myna.adapt.personal.choose import Plan, choose
 from myna.adapt.personal.settings import AdaptConfigError, AdaptSettings, read_settings
-from myna.adapt.store import Rounds, Store, StoreError
+from myna.adapt.store import Pace, Rounds, Store, StoreError
 
 HOME = Path("~/.local/share/myna")
 NICENESS = 19
+PACE = Pace()
 
 
 def adapt(
@@ -32,6 +33,12 @@ def adapt(
     data_dir: Annotated[
         Path, typer.Option(envvar="MYNA_DATA_DIR", help="The server's data_dir.", show_default="~/.local/share/myna")
     ] = HOME,
+    after: Annotated[
+        int, typer.Option(min=1, help="New or corrected utterances that make a round worth it.")
+    ] = PACE.utterances,
+    every_h: Annotated[
+        float, typer.Option(min=0, help="A round for fewer, if the last is so many hours ago.")
+    ] = PACE.every_s / 3600,
     background: Annotated[
         bool, typer.Option("--background", help="As a server starts it: niced, resting while stdin says `busy`.")
     ] = False,
@@ -42,30 +49,34 @@ def adapt(
     Part of the speech is held out. New weights are published only if they understand it better, beyond chance, and
     other people hardly worse; running streams of the speaker use them from their next utterance on.
     """
+    rest = _Rest() if background else None
     settings, folder = read_settings(config), data_dir.expanduser()
     if not folder.is_dir():
         raise StoreError(f"{folder}: is no folder; nothing was kept yet, or --data-dir names another")
     if speaker is None and (now or dry_run):
         raise AdaptConfigError("SPEAKER: name one, for --now and --dry-run")
     store = Store(folder)
+    if speaker is not None and store.folder_of(speaker) is None:
+        raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
     if dry_run and speaker:
         plan = choose(store.utterances(speaker), settings)
         typer.echo(_plan_json(speaker, plan)) if as_json else _print_plan(speaker, plan)
         return
-    due = Rounds(store).due()
+    due = Rounds(store, Pace(after, every_h * 3600)).due()
     if speaker is not None and speaker not in due and not now:
-        store.folder_of(speaker)
         typer.echo("there is little new since the last time; --now learns all the same", err=True)
         return
-    _learn(store, [speaker] if speaker else due, model, settings, background, as_json)
+    failed = _learn(store, [speaker] if speaker else due, model, settings, rest, as_json)
+    if failed and not background:
+        raise typer.Exit(1)
 
 
 def _learn(
-    store: Store, speakers: list[str], model: str | None, settings: AdaptSettings, background: bool, as_json: bool
-) -> None:
-    """Do the rounds, one after the other."""
+    store: Store, speakers: list[str], model: str | None, settings: AdaptSettings, rest: "_Rest | None", as_json: bool
+) -> int:
+    """Do the rounds, one after the other; return how many failed."""
     if not speakers:
-        return
+        return 0
     import torch
 
     from myna.adapt.personal.base import read_base
@@ -73,11 +84,9 @@ def _learn(
     from myna.models.bundle import open_bundle, resolve_bundle
 
     torch.set_num_threads(1)
-    rest = _Rest() if background else None
-    if background:
-        os.nice(NICENESS)
     with open_bundle(resolve_bundle(model)) as bundle:
         base = read_base(bundle)
+    failed = 0
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         shown = bar.add_task("", total=1.0)
 
@@ -87,17 +96,20 @@ def _learn(
                 rest.wait()
 
         for name, outcome in rounds(base, store, speakers, settings, tell):
+            failed += outcome.failed
             if as_json:
                 typer.echo(json.dumps({"speaker": name, **asdict(outcome)}))
             else:
                 said = f"published {outcome.version}" if outcome.version else "not published"
                 typer.echo(f"{said}: {outcome.reason}")
+    return failed
 
 
 class _Rest:
-    """Stands still while the server is busy, as it says on stdin: a line `busy` or `calm`. Ends with the server."""
+    """Gives way to the server: niced, still while it is busy, as it says on stdin (`busy`, `calm`); ends with it."""
 
     def __init__(self) -> None:
+        os.nice(NICENESS)
         self._calm = threading.Event()
         self._calm.set()
         threading.Thread(target=self._listen, name="rest", daemon=True).start()
@@ -107,8 +119,8 @@ class _Rest:
         self._calm.wait()
 
     def _listen(self) -> None:
-        for line in sys.stdin:
-            if line.strip() == "busy":
+        while said := os.read(0, 1024).split():  # sys.stdin would be locked by this read when the process ends
+            if said[-1] == b"busy":
                 self._calm.clear()
             else:
                 self._calm.set()

@@ -34,6 +34,7 @@ class Outcome:
     version: str | None
     reason: str
     report: Mapping[str, object] = field(default_factory=dict)
+    failed: bool = False  # nobody judged what was learnt, if anything was
 
 
 class Busy(StoreError):
@@ -54,29 +55,36 @@ def learn_speaker(
         if len(lessons) < settings.min_utterances:
             return Outcome(None, f"of {len(plan.chosen)} utterances only {len(lessons)} are fit to learn from")
         made = attempt(base, lessons, settings, tell, others)
-        if store.folder_of(speaker) != folder:  # another one even if the name is back: it is drawn anew
-            raise StoreError("the speaker was forgotten meanwhile; what was learnt is lost")
         report = _report(plan, doubtful, made, time.monotonic() - began_s)
         versions = Versions(store)
         if made.adapter is None:
-            versions.refuse(speaker, made.verdict.reason, base.name, report)
+            versions.refuse(speaker, made.verdict.reason, base.name, report, folder)
             return Outcome(None, made.verdict.reason, report)
-        version = versions.publish(speaker, adapter_bytes(made.adapter), base.name, report)
+        version = versions.publish(speaker, adapter_bytes(made.adapter), base.name, report, folder)
         return Outcome(version, made.verdict.reason, report)
 
 
 @contextlib.contextmanager
 def alone(store: Store, speaker: str) -> Iterator[Path]:
-    """Keep others from a speaker, whose folder it gives; lifted if this process dies. Raises Busy, StoreError."""
+    """Keep others from a speaker, whose folder is given; the system lifts that if this process dies.
+
+    Raises Busy, StoreError.
+    """
     folder = store.folder_of(speaker)
     if folder is None:
         raise StoreError("nothing is kept of this speaker; `myna speaker list` says of whom")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder / LOCK, "w") as file:
+    with contextlib.ExitStack() as stack:
         try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder / LOCK, "w"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy("another process learns this speaker; wait until it is done") from None
+        except OSError as error:
+            raise StoreError(f"{folder / LOCK}: can't be locked ({error.strerror})") from None
+        if store.folder_of(speaker) != folder:
+            store.discard(folder)
+            raise StoreError("the speaker was forgotten meanwhile; nothing is learnt")
         yield folder
 
 

@@ -155,6 +155,7 @@ class Store:
         except (OSError, sqlite3.Error, StoreError) as error:
             path.unlink(missing_ok=True)
             if isinstance(error, StoreError):
+                self.discard(folder)
                 raise
             raise StoreError(f"the utterance can't be kept ({error}); is the disk full?") from None
         self._hold_quotas(speaker)
@@ -219,6 +220,11 @@ class Store:
 
     # ------------------------------------------------------------------ order on disk
 
+    def discard(self, folder: Path) -> None:
+        """Remove a folder that was a speaker's who is forgotten, and that a write under way has made anew."""
+        if not self.database.rows("SELECT 1 FROM speakers WHERE folder = ?", folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def sweep(self) -> int:
         """Remove files that no row knows, as a crash leaves them; return how many."""
         # Folders first: a speaker who is new meanwhile has a row before a folder.
@@ -226,6 +232,11 @@ class Store:
         known = {
             (row["folder"], f"{row['id']}.flac")
             for row in self.database.rows("SELECT s.folder, u.id FROM utterances u JOIN speakers s ON s.id = u.speaker")
+        } | {
+            (row["folder"], f"{row['version']}.safetensors")
+            for row in self.database.rows(
+                "SELECT s.folder, version FROM versions v JOIN speakers s ON s.id = v.speaker"
+            )
         }
         folders = {row["folder"] for row in self.database.rows("SELECT folder FROM speakers")}
         count = 0
@@ -233,7 +244,7 @@ class Store:
             if folder.name not in folders:
                 shutil.rmtree(folder, ignore_errors=True)
                 count += 1
-        for path in (self.folder / SPEAKERS).glob("*/utterances/*"):
+        for path in (self.folder / SPEAKERS).glob("*/*/*"):
             if (path.parts[-3], path.name) not in known and self._is_old(path):
                 path.unlink(missing_ok=True)
                 count += 1

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from myna.adapt.store.database import StoreError
 from myna.adapt.store.files import write_file
 from myna.adapt.store.speech import SPEAKERS, Store
 from myna.models.adapter_file import version_of
+
+FORGOTTEN = "the speaker was forgotten meanwhile; nothing of what was learnt is kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +47,45 @@ class InUse:
 
 
 class Versions:
-    """The versions of all speakers of a store."""
+    """The versions of all speakers of a store.
+
+    Who learns a while names the speaker's `folder` as it was when learning began: what is learnt of somebody who was
+    forgotten meanwhile must not go to whoever has the name now.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store, self._database = store, store.database
 
-    def publish(self, speaker: str, content: bytes, model: str, report: Mapping[str, Any]) -> str:
+    def publish(
+        self, speaker: str, content: bytes, model: str, report: Mapping[str, Any], folder: Path | None = None
+    ) -> str:
         """Put an adapter that passed the gate into use, whole or not at all; return its version. Raises StoreError."""
         version = version_of(content)
-        folder = self._store.folder_of(speaker)
-        if folder is None:
-            raise StoreError("the speaker was forgotten meanwhile; nothing is published")
+        folder = folder or self._folder(speaker)
         path = _file(folder, version)
         try:
             write_file(path, content)
             with self._database.writing() as connection:
-                self._note(connection, speaker, version, None, model, report)
-                connection.execute("UPDATE speakers SET in_use = ? WHERE name = ?", (version, speaker))
+                self._note(connection, folder, version, None, model, report)
+                connection.execute("UPDATE speakers SET in_use = ? WHERE folder = ?", (version, folder.name))
+        except StoreError:
+            self._store.discard(folder)
+            raise
         except (OSError, sqlite3.Error) as error:
             if version not in {one.version for one in self.versions(speaker)}:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
             raise StoreError(f"the adapter can't be published ({error}); is the disk full?") from None
         return version
 
-    def refuse(self, speaker: str, reason: str, model: str, report: Mapping[str, Any]) -> None:
+    def refuse(
+        self, speaker: str, reason: str, model: str, report: Mapping[str, Any], folder: Path | None = None
+    ) -> None:
         """Note that a candidate was not good enough, in a sentence that its speaker understands. Raises StoreError."""
+        folder = folder or self._folder(speaker)
         try:
             with self._database.writing() as connection:
-                self._note(connection, speaker, None, reason, model, report)
+                self._note(connection, folder, None, reason, model, report)
         except sqlite3.Error as error:
             raise StoreError(f"the refusal can't be noted ({error}); is the disk full?") from None
 
@@ -130,7 +144,7 @@ class Versions:
     def _note(
         self,
         connection: sqlite3.Connection,
-        speaker: str,
+        folder: Path,
         version: str | None,
         reason: str | None,
         model: str,
@@ -138,12 +152,18 @@ class Versions:
     ) -> None:
         done = connection.execute(
             "INSERT INTO versions (speaker, version, reason, model, report, created_s) "
-            "SELECT id, ?, ?, ?, ?, ? FROM speakers WHERE name = ? "
+            "SELECT id, ?, ?, ?, ?, ? FROM speakers WHERE folder = ? "
             "ON CONFLICT (speaker, version) DO UPDATE SET report = excluded.report",
-            (version, reason, model, json.dumps(report), self._store.now_s(), speaker),
+            (version, reason, model, json.dumps(report), self._store.now_s(), folder.name),
         )
         if not done.rowcount:
-            raise sqlite3.IntegrityError("the speaker was forgotten meanwhile")
+            raise StoreError(FORGOTTEN)
+
+    def _folder(self, speaker: str) -> Path:
+        folder = self._store.folder_of(speaker)
+        if folder is None:
+            raise StoreError(FORGOTTEN)
+        return folder
 
 
 def _file(folder: Path, version: str) -> Path:
