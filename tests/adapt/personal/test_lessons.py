@@ -55,7 +55,7 @@ class Bent:
 
 def in_quiet(base: Base, wave: Floats) -> Floats:
     """Compute features (M, mels) of a wave with the same quiet around."""
-    count = int(lessons.QUIET_S * 16_000)
+    count = int(lessons.QUIETS_S[0] * 16_000)
     quiet = np.random.default_rng(0).standard_normal(2 * count, np.float32) * np.float32(lessons.QUIET)
     feats, _ = batch_features([np.concatenate([quiet[:count], wave, quiet[count:]])], base.spec.features)
     return np.asarray(feats[0])
@@ -156,9 +156,11 @@ def test_each_speed_is_a_copy_and_the_first_is_as_it_was_spoken() -> None:
     base = tiny()
     made = prepare(base, voice(2.0), "ba di", (1.0, 0.8, 1.25))
     assert made is not None
-    quiet = 2 * lessons.QUIET_S
     seconds = [len(copy) * base.spec.frame_ms / 1000 for copy in made.copies]
-    assert seconds == pytest.approx([2.0 + quiet, 2.5 + quiet, 1.6 + quiet], abs=0.2)
+    whole = [
+        spoken + before + lessons.QUIETS_S[0] for spoken, before in zip((2.0, 2.5, 1.6), lessons.QUIETS_S, strict=True)
+    ]
+    assert seconds == pytest.approx(whole, abs=0.15)
     assert torch.equal(made.copies[0], below(base, voice(2.0).astype(np.float32), 0))
 
 
