@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from myna.models.errors import MynaError
 
@@ -54,6 +54,20 @@ class AdaptSettings(BaseModel):
     precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
     seed: int = Field(0, description="of every choice")
 
+    @field_validator("passes", "speeds")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if min(values) <= 0:
+            raise ValueError("each must be above 0")
+        return values
+
+    @field_validator("speeds")
+    @classmethod
+    def _as_spoken_first(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
+        if speeds[0] != 1:
+            raise ValueError("the first must be 1: what is held out is heard as it was spoken")
+        return speeds
+
 
 def read_settings(file: Path | None) -> AdaptSettings:
     """Read settings from a TOML file; without one they are the defaults. Raises AdaptConfigError."""
@@ -63,7 +77,8 @@ def read_settings(file: Path | None) -> AdaptSettings:
         return AdaptSettings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
-        message = wrong["msg"].replace("Extra inputs are not permitted", "no such setting")
+        message = wrong["msg"].removeprefix("Value error, ")
+        message = message.replace("Extra inputs are not permitted", "no such setting")
         raise AdaptConfigError(f"{file}: {'.'.join(map(str, wrong['loc']))}: {message}") from None
     except (OSError, ValueError) as error:
         raise AdaptConfigError(f"{file}: {error}") from None
