@@ -38,6 +38,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ("passes = [0, 2]", "passes: each must be above 0"),
         ("speeds = [1.0, -0.9]", "speeds: each must be above 0"),
         ("speeds = [0.9, 1.1]", "speeds: the first must be 1"),
+        ("hold_out_once_from = 4", "hold_out_once_from: Input should be greater than or equal to 5"),
         ("precision = 'fp8'", "precision: String should match"),
         ("gate_level = 0.5", "gate_level: Input should be greater than 0.5"),
         ("max_pseudo_share = 1.5", "max_pseudo_share: Input should be less than or equal to 1"),

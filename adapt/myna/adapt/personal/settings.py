@@ -36,7 +36,7 @@ class AdaptSettings(BaseModel):
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
     folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
-    hold_out_once_from: int = Field(40, ge=4, description="from so many utterances on, a fifth is held out instead")
+    hold_out_once_from: int = Field(40, ge=5, description="from so many utterances on, a fifth is held out instead")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
     max_utterances: int = Field(
         400, ge=2, description="more are not learnt from: the least trusted and oldest are left out"
