@@ -118,6 +118,15 @@ def test_nothing_proves_nothing() -> None:
         compare([mark(1)], [])
 
 
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_what_is_no_number_is_never_accepted(loss: float) -> None:
+    """Weights that have burst hear nothing at all, which may be fewer errors than words made up."""
+    base = [mark(9)] * 20
+    burst = [replace(one, errors=5, loss=loss) for one in base]
+    assert not judge(compare(base, burst), GATE).accepted
+    assert not judge_generic(compare(base, burst), GATE).accepted
+
+
 def test_a_lower_level_lets_more_pass() -> None:
     compared = Comparison(20, 100, 20, 19, 1.0, 1.0, 0.8, 0.5)
     assert judge(compared, AdaptSettings(gate_level=0.75)).accepted

@@ -70,7 +70,7 @@ def judge(held_out: Comparison, settings: AdaptSettings) -> Verdict:
     """
     heard = f"On {held_out.utterances} utterances that it had not learnt from"
     errors = f"{held_out.errors} word errors instead of {held_out.base_errors}"
-    if held_out.errors > held_out.base_errors:
+    if held_out.errors > held_out.base_errors or not np.isfinite(held_out.loss):
         return Verdict(False, f"{heard} it made {errors}: it does not help yet.")
     by_loss = held_out.sure_by_loss >= settings.gate_level and held_out.sure >= settings.gate_words_level
     if held_out.sure < settings.gate_level and not by_loss:
@@ -81,7 +81,7 @@ def judge(held_out: Comparison, settings: AdaptSettings) -> Verdict:
 def judge_generic(generic: Comparison, settings: AdaptSettings) -> Verdict:
     """Judge by the speech of others: words are few, the loss shows harm before they do."""
     figures = f"{100 * generic.wer:.1f} % of their words wrong instead of {100 * generic.base_wer:.1f} %"
-    errors_rise = generic.errors > generic.base_errors * (1 + settings.max_generic_errors)
-    if errors_rise or generic.loss > generic.base_loss * (1 + settings.max_generic_loss):
+    few_errors = generic.errors <= generic.base_errors * (1 + settings.max_generic_errors)
+    if not (few_errors and generic.loss <= generic.base_loss * (1 + settings.max_generic_loss)):  # nor if it is NaN
         return Verdict(False, f"It would hear other people worse: {figures}.")
     return Verdict(True, f"Other people: {figures}.")

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from myna.models.errors import MynaError
 
@@ -36,7 +36,7 @@ class AdaptSettings(BaseModel):
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
     folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
-    hold_out_once_from: int = Field(40, ge=4, description="from so many utterances on, a fifth is held out instead")
+    hold_out_once_from: int = Field(40, ge=5, description="from so many utterances on, a fifth is held out instead")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
     max_utterances: int = Field(
         400, ge=2, description="more are not learnt from: the least trusted and oldest are left out"
@@ -54,6 +54,20 @@ class AdaptSettings(BaseModel):
     precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
     seed: int = Field(0, description="of every choice")
 
+    @field_validator("passes", "speeds")
+    @classmethod
+    def _positive(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if min(values) <= 0:
+            raise ValueError("each must be above 0")
+        return values
+
+    @field_validator("speeds")
+    @classmethod
+    def _as_spoken_first(cls, speeds: tuple[float, ...]) -> tuple[float, ...]:
+        if speeds[0] != 1:
+            raise ValueError("the first must be 1: what is held out is heard as it was spoken")
+        return speeds
+
 
 def read_settings(file: Path | None) -> AdaptSettings:
     """Read settings from a TOML file; without one they are the defaults. Raises AdaptConfigError."""
@@ -63,7 +77,8 @@ def read_settings(file: Path | None) -> AdaptSettings:
         return AdaptSettings.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False)[0]
-        message = wrong["msg"].replace("Extra inputs are not permitted", "no such setting")
+        message = wrong["msg"].removeprefix("Value error, ")
+        message = message.replace("Extra inputs are not permitted", "no such setting")
         raise AdaptConfigError(f"{file}: {'.'.join(map(str, wrong['loc']))}: {message}") from None
     except (OSError, ValueError) as error:
         raise AdaptConfigError(f"{file}: {error}") from None
