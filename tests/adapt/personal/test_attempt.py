@@ -113,7 +113,7 @@ def test_without_a_generic_set_the_speaker_alone_decides() -> None:
     for nobody in (None, Others(alone, 0)):
         made = attempt(alone, speech(), LENIENT, quiet, nobody)
         assert made.verdict.accepted
-        assert (made.generic, made.strength) == (None, 1.0)
+        assert (made.generic, made.strength) == (None, LENIENT.max_strength)
         assert made.adapter
 
 

@@ -66,7 +66,7 @@ def test_clips_that_can_t_be_spelt_are_left_out(base: Base) -> None:
 
 def test_they_bear_all_of_nothing(base: Base) -> None:
     strength, heard = Others(base, 0).strength(moved(base, 0.0), SETTINGS)
-    assert strength == 1.0
+    assert strength == SETTINGS.max_strength
     assert heard.errors == heard.base_errors
     assert heard.loss == pytest.approx(heard.base_loss)
 
@@ -74,7 +74,7 @@ def test_they_bear_all_of_nothing(base: Base) -> None:
 @pytest.mark.parametrize("size", [0.01, 0.1, 1.0, 10.0])
 def test_what_they_bear_is_within_the_bounds(base: Base, size: float) -> None:
     strength, heard = Others(base, 0).strength(moved(base, size), SETTINGS)
-    assert strength == 0.0 or LEAST <= strength <= 1.0
+    assert strength == 0.0 or LEAST <= strength <= SETTINGS.max_strength
     assert judge_generic(heard, SETTINGS).accepted == (strength > 0)
 
 
@@ -95,6 +95,6 @@ def test_the_more_they_bear_the_more_is_taken() -> None:
     found = [others().strength(learner.deltas, settings) for settings in bounds]
     strengths = [strength for strength, _ in found]
     assert strengths == sorted(strengths)
-    assert (strengths[0], strengths[-1]) == (0.0, 1.0)
+    assert (strengths[0], strengths[-1]) == (0.0, LENIENT.max_strength)
     for settings, (strength, heard) in zip(bounds, found, strict=True):
         assert (heard.loss <= heard.base_loss * (1 + settings.max_generic_loss)) == (strength > 0)

@@ -47,12 +47,12 @@ def attempt(
     """
     before = examine(base, lessons, None, settings.blocks)
     trial = _held_out(base, lessons, settings, tell)
-    verdict = judge(trial.compared(base, before, 1.0, settings), settings)
-    strength, generic = 1.0, None
+    strength, generic = settings.max_strength, None
+    verdict = judge(trial.compared(base, before, strength, settings), settings)
     if verdict.accepted and others:
         tell("listening to others", 0.0)
         strength, generic = others.strength(trial.mean(), settings)
-    held_out = trial.compared(base, before, strength or 1.0, settings)
+    held_out = trial.compared(base, before, strength or settings.max_strength, settings)
     verdict = judge_generic(generic, settings) if generic and not strength else judge(held_out, settings)
     adapter = trial.mean().scaled(strength).adapter(base.graph) if verdict.accepted else None
     return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)

@@ -45,7 +45,8 @@ class Others:
         """
         heard = self.hear(full.scaled(FIRST), settings)
         rise = heard.loss / heard.base_loss - 1
-        strength = 1.0 if rise <= 0 else min(1.0, CAUTION * FIRST * math.sqrt(settings.max_generic_loss / rise))
+        most = settings.max_strength
+        strength = most if rise <= 0 else min(most, CAUTION * FIRST * math.sqrt(settings.max_generic_loss / rise))
         while strength >= LEAST:
             heard = self.hear(full.scaled(strength), settings)
             if judge_generic(heard, settings).accepted:
