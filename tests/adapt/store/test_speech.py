@@ -136,7 +136,7 @@ def test_what_is_left_is_the_best(said: list[tuple[Source, float, int]], most: i
             one = heard(number, source, str(number), seconds)
             size = write_flac(Path(folder) / "other.flac", one.samples)
             store.keep("anna", one)
-            left = sorted([*left, (SOURCES.index(source), clock.now_s - 1, size, one.text)], reverse=True)
+            left = sorted([*left, (SOURCES.index(source), clock.now_s - 2, size, one.text)], reverse=True)
             left = [each for each in left if each[1] >= clock.now_s - 500][:most]
             while sum(each[2] for each in left) > most_bytes:
                 left.pop()
