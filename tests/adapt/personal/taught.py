@@ -14,7 +14,7 @@ from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
 from myna.models.bundle import read_bundle
 from myna.models.generic import Clip
-from tests.server.speech import voice
+from tests.server.speech import silence, voice
 from tests.support import TINY
 
 SENTENCES = ("ba di", "ga mu", "ti", "ku ma bi")
@@ -51,8 +51,9 @@ LENIENT = SETTINGS.model_copy(update={"max_generic_errors": 9.0, "max_generic_lo
 
 
 def say(number: int, speech: int = STANDARD, seconds: float = 0.7) -> NDArray[np.int16]:
-    """Say the sentence `number % 4`; higher numbers say it at another pitch."""
-    return voice(seconds, 100.0 + 17 * (number // 4 % 6), 10 * speech + number % 4)
+    """Say the sentence `number % 4` behind a pre-roll; higher numbers say it at another pitch."""
+    said = voice(seconds, 100.0 + 17 * (number // 4 % 6), 10 * speech + number % 4)
+    return np.concatenate([silence(0.3), said])
 
 
 def text(number: int) -> str:

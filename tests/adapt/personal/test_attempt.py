@@ -77,7 +77,7 @@ def test_what_others_do_not_bear_is_refused() -> None:
     made = attempt(base, [contrary_of(base, number) for number in range(12)], strict, quiet, others())
     assert made.held_out.errors < made.held_out.base_errors
     assert made.generic
-    assert made.generic.loss > made.generic.base_loss
+    assert made.generic.loss > made.generic.base_loss or made.generic.errors > made.generic.base_errors
     assert (made.verdict.accepted, made.strength, made.adapter) == (False, 0.0, None)
     assert "other people worse" in made.verdict.reason
 

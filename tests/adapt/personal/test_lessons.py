@@ -55,9 +55,9 @@ class Bent:
 
 def in_quiet(base: Base, wave: Floats) -> Floats:
     """Compute features (M, mels) of a wave with the same quiet around."""
-    count = int(lessons.QUIETS_S[0] * 16_000)
-    quiet = np.random.default_rng(0).standard_normal(2 * count, np.float32) * np.float32(lessons.QUIET)
-    feats, _ = batch_features([np.concatenate([quiet[:count], wave, quiet[count:]])], base.spec.features)
+    before, behind = (int(seconds * 16_000) for seconds in (lessons.QUIETS_S[0], lessons.BEHIND_S))
+    quiet = np.random.default_rng(0).standard_normal(before + behind, np.float32) * np.float32(lessons.QUIET)
+    feats, _ = batch_features([np.concatenate([quiet[:before], wave, quiet[before:]])], base.spec.features)
     return np.asarray(feats[0])
 
 
@@ -158,7 +158,7 @@ def test_each_speed_is_a_copy_and_the_first_is_as_it_was_spoken() -> None:
     assert made is not None
     seconds = [len(copy) * base.spec.frame_ms / 1000 for copy in made.copies]
     whole = [
-        spoken + before + lessons.QUIETS_S[0] for spoken, before in zip((2.0, 2.5, 1.6), lessons.QUIETS_S, strict=True)
+        spoken + before + lessons.BEHIND_S for spoken, before in zip((2.0, 2.5, 1.6), lessons.QUIETS_S, strict=True)
     ]
     assert seconds == pytest.approx(whole, abs=0.15)
     assert torch.equal(made.copies[0], below(base, voice(2.0).astype(np.float32), 0))

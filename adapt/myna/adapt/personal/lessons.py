@@ -22,9 +22,9 @@ from myna.adapt.personal.base import Base
 from myna.adapt.validate import apart
 from myna.models.nn.conformer import Packed
 
-# Put before copies of an utterance in turn, and around each: a stream has it, words at a cut edge are not heard, and
-# chunks begin elsewhere in each copy.
-QUIETS_S = (0.3, 0.12, 0.48)
+# Put before copies of an utterance in turn, so that chunks begin elsewhere in each; the first is as a stream has it.
+QUIETS_S = (0.0, 0.12, 0.24)
+BEHIND_S = 0.3  # put behind each: a word at a cut edge is not heard
 QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
 
@@ -70,7 +70,7 @@ def prepare(
 def below(base: Base, wave: NDArray[np.float32], blocks: int, quiet_s: float = QUIETS_S[0]) -> Tensor:
     """Compute what goes into the top `blocks` (0: all) when a wave (n,) in the scale of int16 is heard: (T, width)."""
     model, spec = base.model, base.spec
-    counts = [int(seconds * 16_000) for seconds in (quiet_s, QUIETS_S[0])]
+    counts = [int(seconds * 16_000) for seconds in (quiet_s, BEHIND_S)]
     quiet = np.random.default_rng(0).standard_normal(sum(counts), np.float32) * np.float32(QUIET)
     before, behind = np.split(quiet, counts[:1])
     feats, count = batch_features([np.concatenate([before, wave, behind])], spec.features)
