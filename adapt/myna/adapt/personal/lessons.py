@@ -23,7 +23,7 @@ from myna.adapt.validate import apart
 from myna.models.nn.conformer import Packed
 
 # Put before copies of an utterance in turn, so that chunks begin elsewhere in each; the first is as a stream has it.
-QUIETS_S = (0.0, 0.12, 0.24)
+QUIETS_S = (0.0, 0.3, 0.48)
 BEHIND_S = 0.3  # put behind each: a word at a cut edge is not heard
 QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
