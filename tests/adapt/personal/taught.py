@@ -42,6 +42,7 @@ SETTINGS = AdaptSettings(
     max_pseudo_share=0.5,
     gate_level=0.95,
     gate_words_level=0.75,
+    max_strength=0.7,
     max_generic_errors=0.03,
     max_generic_loss=0.06,
     precision="fp32",

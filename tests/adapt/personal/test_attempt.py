@@ -17,7 +17,7 @@ from myna.adapt.deltas import Deltas  # noqa: E402
 from myna.adapt.personal.attempt import Attempt, attempt, bent_by, folds  # noqa: E402
 from myna.adapt.personal.learn import Learner  # noqa: E402
 from myna.adapt.personal.lessons import Lesson, examine  # noqa: E402
-from myna.adapt.personal.others import Others  # noqa: E402
+from myna.adapt.personal.others import LEAST, Others  # noqa: E402
 from myna.adapt.personal.settings import AdaptSettings  # noqa: E402
 from myna.models.adapter_file import adapter_bytes, read_adapter  # noqa: E402
 from tests.adapt.personal.taught import (  # noqa: E402
@@ -115,6 +115,16 @@ def test_without_a_generic_set_the_speaker_alone_decides() -> None:
         assert made.verdict.accepted
         assert (made.generic, made.strength) == (None, LENIENT.max_strength)
         assert made.adapter
+
+
+def test_of_what_passes_something_is_used() -> None:
+    """The least that may be set as the most is no less than others are asked to bear at least."""
+    made = attempt(taught(), speech(), set_to(max_strength=LEAST, gate_level=0.51), quiet, others())
+    assert made.strength == LEAST
+    if made.adapter:
+        assert any(part.any() for name, part in made.adapter.parts.items() if not name.endswith("down"))
+    with pytest.raises(ValueError, match="max_strength"):
+        AdaptSettings(max_strength=0.9 * LEAST)
 
 
 def test_two_utterances_are_enough_to_try() -> None:

@@ -50,7 +50,10 @@ class AdaptSettings(BaseModel):
         0.75, ge=0, lt=1, description="how sure it must be by word errors, where the loss alone is that sure"
     )
     max_strength: float = Field(
-        0.7, gt=0, le=1, description="share of what was learnt that is used at most: the rest is more chance than voice"
+        0.7,
+        ge=0.1,
+        le=1,
+        description="share of what was learnt that is used at most: the rest is more chance than voice",
     )
     max_generic_errors: float = Field(0.03, ge=0, description="by how much more words of others may be wrong, relative")
     max_generic_loss: float = Field(0.12, ge=0, description="by how much the loss of others may rise, relative")
