@@ -15,7 +15,6 @@ EASY = AdaptSettings(
     min_utterances=2,
     min_confidence=0.0,
     gate_level=0.51,
-    gate_words_level=0.0,
 )
 REFUSED = EASY.model_copy(update={"rate": 1e-30})  # so slow that nothing is learnt
 TOML = """
@@ -26,7 +25,6 @@ folds = 2
 min_utterances = 2
 min_confidence = 0.0
 gate_level = 0.51
-gate_words_level = 0.0
 """
 
 

@@ -113,11 +113,13 @@ utterances = st.lists(
     max_size=30,
 ).map(lambda rows: [kept(number, *row) for number, row in enumerate(rows)])
 bounds = st.builds(
-    settings,
-    max_utterances=st.integers(2, 12),
-    min_utterances=st.integers(2, 12),
-    max_pseudo_share=st.floats(0, 1),
-    min_confidence=st.floats(0, 1),
+    lambda least, more, share, sure: settings(
+        min_utterances=least, max_utterances=least + more, max_pseudo_share=share, min_confidence=sure
+    ),
+    st.integers(2, 12),
+    st.integers(0, 10),
+    st.floats(0, 1),
+    st.floats(0, 1),
 )
 
 

@@ -13,7 +13,7 @@ from myna.adapt.personal.judge import Comparison, compare, judge, judge_generic
 from myna.adapt.personal.lessons import Mark
 from myna.adapt.personal.settings import AdaptSettings
 
-GATE = AdaptSettings(gate_level=0.95, gate_words_level=0.75, max_generic_errors=0.03, max_generic_loss=0.06)
+GATE = AdaptSettings(gate_level=0.95, max_generic_errors=0.03, max_generic_loss=0.06)
 marks = st.builds(
     lambda loss, units, errors, words: Mark(loss, units, errors, words, ""),
     st.floats(0, 1e4),
@@ -51,9 +51,9 @@ def test_more_errors_are_never_accepted(rows: list[tuple[Mark, Mark]], seed: int
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(marks, min_size=1, max_size=40), st.sampled_from([(1, 0.0), (1, -0.5), (2, 3.0)]), seeds)
+@given(st.lists(marks, min_size=1, max_size=40), st.sampled_from([(1, 0.0), (0, 0.5), (2, 3.0)]), seeds)
 def test_a_clear_win_is_accepted(rows: list[Mark], gain: tuple[int, float], seed: int) -> None:
-    """Each utterance has fewer errors, whatever the loss."""
+    """Each utterance has fewer errors, or a lower loss."""
     base = [replace(row, errors=row.errors + 2, loss=row.loss + 10) for row in rows]
     assert judge(compare(base, [better(row, *gain) for row in base], seed), GATE).accepted
 
@@ -71,7 +71,6 @@ def test_counts_are_sums_and_turn_round_with_the_sides(rows: list[tuple[Mark, Ma
         (other.wer, other.base_wer, other.loss, other.base_loss)
     )
     assert one.sure + other.sure <= 1 + 1e-9
-    assert one.sure_by_loss + other.sure_by_loss <= 1 + 1e-9
 
 
 def test_what_may_be_chance_is_refused_and_said_so() -> None:
@@ -85,20 +84,24 @@ def test_what_may_be_chance_is_refused_and_said_so() -> None:
     assert judge(compare(base, [better(base[0], 1)] * 4 + base[4:]), GATE).accepted
 
 
-def test_the_loss_proves_what_words_make_likely_and_nothing_alone() -> None:
-    """Of twenty utterances two have fewer errors: 0.88 of the resamples have one of them."""
+def test_words_and_loss_are_weighed_together() -> None:
+    """Of twenty utterances two have fewer errors, in 0.88 of the resamples: the loss may prove it, or refute it."""
+    base = [mark(1, loss=9.0)] * 20
+    likely = [better(base[0], 1)] * 2 + base[2:]
+    assert 0.75 < compare(base, likely).sure < 0.95
+    assert judge(compare(base, [better(one, loss=0.5) for one in likely]), GATE).accepted
+    assert not judge(compare(base, [better(one, loss=-2.0) for one in likely]), GATE).accepted
+
+
+def test_one_word_more_is_refused_however_low_the_loss() -> None:
     base = [mark(1, loss=9.0)] * 20
     lower = [better(one, loss=4.0) for one in base]
-    likely = [better(lower[0], 1)] * 2 + lower[2:]
-    assert 0.75 < compare(base, likely).sure < 0.95
-    assert judge(compare(base, likely), GATE).accepted
-    assert not judge(compare(base, [better(base[0], 1)] * 2 + base[2:]), GATE).accepted
-    assert not judge(compare(base, lower), GATE).accepted
+    assert judge(compare(base, lower), GATE).accepted
     assert not judge(compare(base, [better(lower[0], -1), *lower[1:]]), GATE).accepted
 
 
 def test_chance_hardly_ever_passes() -> None:
-    """Marks that differ by chance alone: each of the two proofs is wrong once in twenty, about."""
+    """Marks that differ by chance alone pass once in twenty, about."""
     rng, passed = np.random.default_rng(0), 0
     for seed in range(100):
         errors, losses = rng.integers(0, 4, (2, 30)), rng.normal(10, 2, (2, 30))
@@ -106,12 +109,12 @@ def test_chance_hardly_ever_passes() -> None:
             [mark(int(e), float(x)) for e, x in zip(*side, strict=True)] for side in zip(errors, losses, strict=True)
         )
         passed += judge(compare(base, bent, seed), GATE).accepted
-    assert passed <= 12
+    assert passed <= 9
 
 
 def test_nothing_proves_nothing() -> None:
     nothing = compare([], [])
-    assert nothing == Comparison(0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0)
+    assert nothing == Comparison(0, 0, 0, 0, 0.0, 0.0, 0.0)
     assert (nothing.wer, nothing.base_wer) == (0.0, 0.0)
     assert not judge(nothing, GATE).accepted
     with pytest.raises(ValueError, match="shorter"):
@@ -128,12 +131,9 @@ def test_what_is_no_number_is_never_accepted(loss: float) -> None:
 
 
 def test_a_lower_level_lets_more_pass() -> None:
-    compared = Comparison(20, 100, 20, 19, 1.0, 1.0, 0.8, 0.5)
+    compared = Comparison(20, 100, 20, 19, 1.0, 1.0, 0.8)
     assert judge(compared, AdaptSettings(gate_level=0.75)).accepted
     assert not judge(compared, AdaptSettings(gate_level=0.85)).accepted
-    proved = replace(compared, sure_by_loss=0.9)
-    assert judge(proved, AdaptSettings(gate_level=0.85, gate_words_level=0.75)).accepted
-    assert not judge(proved, AdaptSettings(gate_level=0.85, gate_words_level=0.82)).accepted
 
 
 @settings(max_examples=50, deadline=None)
@@ -141,7 +141,7 @@ def test_a_lower_level_lets_more_pass() -> None:
 def test_others_may_be_heard_worse_up_to_the_bounds(
     base_errors: int, errors: int, base_loss: float, loss: float, most_errors: float, most_loss: float
 ) -> None:
-    compared = Comparison(60, 1000, base_errors, errors, base_loss, loss, 0.0, 0.0)
+    compared = Comparison(60, 1000, base_errors, errors, base_loss, loss, 0.0)
     bounds = AdaptSettings(max_generic_errors=most_errors, max_generic_loss=most_loss)
     verdict = judge_generic(compared, bounds)
     within = errors <= base_errors * (1 + most_errors) and loss <= base_loss * (1 + most_loss)

@@ -23,6 +23,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SETTINGS = AdaptSettings()
 
 
+def silent(share: float) -> None:
+    """Tell nobody."""
+
+
 @pytest.fixture(scope="module")
 def base() -> Base:
     clips = tuple(Clip(voice(1.0, 120 + 20 * i, seed=i), "ba bi") for i in range(6))
@@ -65,7 +69,7 @@ def test_clips_that_can_t_be_spelt_are_left_out(base: Base) -> None:
 
 
 def test_they_bear_all_of_nothing(base: Base) -> None:
-    strength, heard = Others(base, 0).strength(moved(base, 0.0), SETTINGS)
+    strength, heard = Others(base, 0).strength(moved(base, 0.0), SETTINGS, silent)
     assert strength == SETTINGS.max_strength
     assert heard.errors == heard.base_errors
     assert heard.loss == pytest.approx(heard.base_loss)
@@ -73,7 +77,7 @@ def test_they_bear_all_of_nothing(base: Base) -> None:
 
 @pytest.mark.parametrize("size", [0.01, 0.1, 1.0, 10.0])
 def test_what_they_bear_is_within_the_bounds(base: Base, size: float) -> None:
-    strength, heard = Others(base, 0).strength(moved(base, size), SETTINGS)
+    strength, heard = Others(base, 0).strength(moved(base, size), SETTINGS, silent)
     assert strength == 0.0 or LEAST <= strength <= SETTINGS.max_strength
     assert judge_generic(heard, SETTINGS).accepted == (strength > 0)
 
@@ -81,7 +85,7 @@ def test_what_they_bear_is_within_the_bounds(base: Base, size: float) -> None:
 def test_of_more_they_bear_less(base: Base) -> None:
     others = Others(base, 0)
     strict = SETTINGS.model_copy(update={"max_generic_loss": 0.001})
-    little, much = (others.strength(moved(base, size), strict)[0] for size in (0.02, 0.5))
+    little, much = (others.strength(moved(base, size), strict, silent)[0] for size in (0.02, 0.5))
     assert much <= little
 
 
@@ -92,7 +96,7 @@ def test_the_more_they_bear_the_more_is_taken() -> None:
     for _ in range(4):
         list(learner.steps())
     bounds = [LENIENT.model_copy(update={"max_generic_loss": bound}) for bound in (0.0, 0.1, 0.5, 2.0, 1e6)]
-    found = [others().strength(learner.deltas, settings) for settings in bounds]
+    found = [others().strength(learner.deltas, settings, silent) for settings in bounds]
     strengths = [strength for strength, _ in found]
     assert strengths == sorted(strengths)
     assert (strengths[0], strengths[-1]) == (0.0, LENIENT.max_strength)

@@ -4,6 +4,7 @@ import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,14 +13,13 @@ from myna.adapt.deltas import Deltas
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.judge import Comparison, Verdict, compare, judge, judge_generic
 from myna.adapt.personal.learn import Learner
-from myna.adapt.personal.lessons import Lesson, Mark, examine
+from myna.adapt.personal.lessons import Lesson, Mark, Pause, examine
 from myna.adapt.personal.others import Others
 from myna.adapt.personal.settings import AdaptSettings
 from myna.models.adapter_file import Adapter
 from myna.models.nn.conformer import Packed
 from myna.models.spec import ModelSpec
 
-FIFTH = 5
 PATIENCE = 2  # marks of held-out speech without a lower loss that end a fold
 
 Tell = Callable[[str, float], None]  # what is done, and the share of it that is; it may wait, and raise to stop
@@ -45,14 +45,14 @@ def attempt(
     What is learnt is taken at a share of its strength: a speaker's gain grows with it, what others lose with its square
     (both to first order), so that a third of it keeps half of the gain at a ninth of the loss.
     """
-    before = examine(base, lessons, None, settings.blocks)
+    before = examine(base, lessons, None, settings.blocks, partial(tell, "trying what helps", 0.0))
     trial = _held_out(base, lessons, settings, tell)
+    judging = partial(tell, "judging", 1.0)
     strength, generic = settings.max_strength, None
-    verdict = judge(trial.compared(base, before, strength, settings), settings)
+    verdict = judge(trial.compared(base, before, strength, settings, judging), settings)
     if verdict.accepted and others:
-        tell("listening to others", 0.0)
-        strength, generic = others.strength(trial.mean(), settings)
-    held_out = trial.compared(base, before, strength or settings.max_strength, settings)
+        strength, generic = others.strength(trial.mean(), settings, partial(tell, "listening to others"))
+    held_out = trial.compared(base, before, strength or settings.max_strength, settings, judging)
     verdict = judge_generic(generic, settings) if generic and not strength else judge(held_out, settings)
     adapter = trial.mean().scaled(strength).adapter(base.graph) if verdict.accepted else None
     return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)
@@ -65,9 +65,7 @@ def bent_by(adapter: Adapter, spec: ModelSpec) -> Packed:
 
 
 def folds(count: int, settings: AdaptSettings) -> list[list[int]]:
-    """Choose what is held out of so many lessons: each once where there are few, else every fifth."""
-    if count >= settings.hold_out_once_from:
-        return [list(range(FIFTH - 1, count, FIFTH))]
+    """Choose what is held out of so many lessons: each once."""
     parts = min(settings.folds, count)
     return [list(range(first, count, parts)) for first in range(parts)]
 
@@ -83,13 +81,15 @@ class _Trial:
         """Average over the folds: what they agree on stays, what each made of its few utterances fades."""
         return Deltas.mean([deltas for _, _, deltas in self.folds])
 
-    def compared(self, base: Base, before: Sequence[Mark], strength: float, settings: AdaptSettings) -> Comparison:
+    def compared(
+        self, base: Base, before: Sequence[Mark], strength: float, settings: AdaptSettings, pause: Pause
+    ) -> Comparison:
         """Compare on what was held out."""
         indices = [i for held, _, _ in self.folds for i in held]
         after = [
             mark
             for _, lessons, deltas in self.folds
-            for mark in examine(base, lessons, deltas.scaled(strength).packed(), settings.blocks)
+            for mark in examine(base, lessons, deltas.scaled(strength).packed(), settings.blocks, pause)
         ]
         return compare([before[i] for i in indices], after, settings.seed)
 
@@ -104,11 +104,12 @@ def _held_out(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, te
         best, worse, held = np.inf, 0, [lessons[i] for i in part]
         learner = Learner(base, [lesson for i, lesson in enumerate(lessons) if i not in part], settings)
         while learner.passes < ends[-1] and worse < PATIENCE:
+            told = partial(tell, "trying what helps", (number + learner.passes / ends[-1]) / len(parts))
             for _ in learner.steps():
-                tell("trying what helps", (number + learner.passes / ends[-1]) / len(parts))
+                told()
             if learner.passes in ends:
                 learnt[learner.passes, number] = copy.deepcopy(learner.deltas)
-                loss = sum(mark.loss for mark in examine(base, held, learner.deltas.packed(), settings.blocks))
+                loss = sum(mark.loss for mark in examine(base, held, learner.deltas.packed(), settings.blocks, told))
                 losses[learner.passes][number] = loss
                 best, worse = min(best, loss), 0 if loss < best else worse + 1
     whole = {passes: sum(found.values()) for passes, found in losses.items() if len(found) == len(parts)}
@@ -121,5 +122,5 @@ def _affordable(
 ) -> list[int]:
     """Return the numbers of passes that `max_heard_s` allows; the first is always."""
     seconds = np.array([len(lesson.copies[0]) for lesson in lessons]) * base.spec.frame_ms / 1000
-    a_pass_s = seconds.sum() + sum(seconds.sum() - seconds[list(part)].sum() for part in parts)
+    a_pass_s = sum(seconds.sum() - seconds[list(part)].sum() for part in parts)
     return [n for i, n in enumerate(settings.passes) if not i or n * a_pass_s <= settings.max_heard_s]

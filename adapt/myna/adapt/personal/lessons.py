@@ -5,7 +5,7 @@ out of the block below them, heard in chunks as it is served.
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import jiwer
@@ -27,6 +27,12 @@ QUIETS_S = (0.0, 0.3, 0.48)
 BEHIND_S = 0.3  # put behind each: a word at a cut edge is not heard
 QUIET = 2.0  # standard deviation of near-silence, in the scale of int16
 BATCH_FRAMES = 1500  # encoder frames heard at once, with padding
+
+Pause = Callable[[], None]  # called in between; it may wait, and raise to stop
+
+
+def go_on() -> None:
+    """Neither wait nor stop."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)  # tensors have no truth to compare by
@@ -113,13 +119,14 @@ def losses(log_probs: Tensor, copies: Sequence[Tensor], ids: Sequence[Tensor], b
 
 @torch.no_grad()
 def examine(
-    base: Base, lessons: Sequence[Lesson], packed: Packed | None, blocks: int = 0, whole: bool = False
+    base: Base, lessons: Sequence[Lesson], packed: Packed | None, blocks: int = 0, pause: Pause = go_on
 ) -> list[Mark]:
-    """Mark every lesson, as it was spoken."""
+    """Mark every lesson, as it was spoken; `pause` is called before each batch, and may wait or raise."""
     marks: dict[int, Mark] = {}
     for batch in _batches([len(lesson.copies[0]) for lesson in lessons]):
+        pause()
         copies = [lessons[i].copies[0] for i in batch]
-        log_probs = answer(base, copies, packed, blocks, whole)
+        log_probs = answer(base, copies, packed, blocks)
         found = losses(log_probs, copies, [lessons[i].ids for i in batch], base.spec.blank_id)
         for row, index in enumerate(batch):
             heard = text_of(base, log_probs[row, : len(copies[row])])

@@ -23,6 +23,7 @@ from myna.adapt.validate import apart
 from myna.models.adapter_file import adapter_bytes
 
 LOCK = "lock"
+FORGOTTEN = "the speaker was forgotten meanwhile; nothing is learnt"
 UNLIKE = 0.75  # share of characters by which a correction and what is heard may differ
 MOST_UNLIKE = 0.3  # share of corrections that may be so; beyond it is the model that does not understand
 
@@ -47,14 +48,20 @@ def learn_speaker(
     """Do a round. Raises Busy, StoreError, and what `tell` raises; then nothing is left of it."""
     began_s = time.monotonic()
     with alone(store, speaker) as folder:
+
+        def watched(what: str, share: float) -> None:
+            if store.folder_of(speaker) != folder:
+                raise StoreError(FORGOTTEN)
+            tell(what, share)
+
         kept = store.utterances(speaker)
         plan = choose(kept, settings)
         if plan.why_not:
             return Outcome(None, plan.why_not)
-        lessons, doubtful = make_lessons(base, plan, settings, tell)
+        lessons, doubtful = make_lessons(base, plan, settings, watched)
         if len(lessons) < settings.min_utterances:
             return Outcome(None, f"of {len(plan.chosen)} utterances only {len(lessons)} are fit to learn from")
-        made = attempt(base, lessons, settings, tell, others)
+        made = attempt(base, lessons, settings, watched, others)
         report = _report(plan, doubtful, made, time.monotonic() - began_s)
         versions = Versions(store)
         if made.adapter is None:
@@ -84,7 +91,7 @@ def alone(store: Store, speaker: str) -> Iterator[Path]:
             raise StoreError(f"{folder / LOCK}: can't be locked ({error.strerror})") from None
         if store.folder_of(speaker) != folder:
             store.discard(folder)
-            raise StoreError("the speaker was forgotten meanwhile; nothing is learnt")
+            raise StoreError(FORGOTTEN)
         yield folder
 
 

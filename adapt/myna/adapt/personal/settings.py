@@ -2,8 +2,9 @@
 
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from myna.models.errors import MynaError
 
@@ -26,17 +27,16 @@ class AdaptSettings(BaseModel):
     rank: int = Field(0, ge=0, le=64, description="of low-rank deltas of the linear maps beside them; 0: none")
     rank_rate: float = Field(3e-3, gt=0, le=1, description="learning rate of low-rank deltas")
     warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
-    batch_utterances: int = Field(5, ge=1, le=256, description="utterances of a step")
+    batch_utterances: int = Field(3, ge=1, le=256, description="utterances of a step")
     passes: tuple[int, ...] = Field(
-        (1, 2, 4, 6, 9), min_length=1, description="passes over the speech; held-out speech chooses among them"
+        (1, 2, 4, 6), min_length=1, description="passes over the speech; held-out speech chooses among them"
     )
     max_heard_s: float = Field(
         3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
     )
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
-    folds: int = Field(3, ge=2, le=20, description="parts of little speech, each of which is held out once")
-    hold_out_once_from: int = Field(40, ge=5, description="from so many utterances on, a fifth is held out instead")
+    folds: int = Field(3, ge=2, le=20, description="parts of the speech, each of which is held out once")
     min_utterances: int = Field(5, ge=2, description="fewer are not learnt from")
     max_utterances: int = Field(
         400, ge=2, description="more are not learnt from: the least trusted and oldest are left out"
@@ -45,9 +45,8 @@ class AdaptSettings(BaseModel):
     max_s: float = Field(20.0, gt=0, description="longer utterances are not learnt from")
     min_confidence: float = Field(0.8, ge=0, le=1, description="of utterances that nobody corrected")
     max_pseudo_share: float = Field(0.5, ge=0, le=1, description="of them beside corrected and read ones")
-    gate_level: float = Field(0.95, gt=0.5, lt=1, description="how sure the gain on held-out speech must be")
-    gate_words_level: float = Field(
-        0.75, ge=0, lt=1, description="how sure it must be by word errors, where the loss alone is that sure"
+    gate_level: float = Field(
+        0.9, gt=0.5, lt=1, description="how sure the gain on held-out speech must be, by errors and loss"
     )
     max_strength: float = Field(
         0.7,
@@ -74,6 +73,13 @@ class AdaptSettings(BaseModel):
             raise ValueError("the first must be 1: what is held out is heard as it was spoken")
         return speeds
 
+    @model_validator(mode="after")
+    def _bounds_that_hold_something(self) -> Self:
+        for least, most in (("min_utterances", "max_utterances"), ("min_s", "max_s")):
+            if getattr(self, least) > getattr(self, most):
+                raise ValueError(f"{least} must not be above {most}: nothing would be learnt from")
+        return self
+
 
 def read_settings(file: Path | None) -> AdaptSettings:
     """Read settings from a TOML file; without one they are the defaults. Raises AdaptConfigError."""
@@ -85,6 +91,6 @@ def read_settings(file: Path | None) -> AdaptSettings:
         wrong = error.errors(include_url=False, include_input=False)[0]
         message = wrong["msg"].removeprefix("Value error, ")
         message = message.replace("Extra inputs are not permitted", "no such setting")
-        raise AdaptConfigError(f"{file}: {'.'.join(map(str, wrong['loc']))}: {message}") from None
+        raise AdaptConfigError(f"{file}: {'.'.join(map(str, wrong['loc'])) or 'settings'}: {message}") from None
     except (OSError, ValueError) as error:
         raise AdaptConfigError(f"{file}: {error}") from None

@@ -59,8 +59,7 @@ class Comparison(BaseModel):
     errors: Maybe[Count] = None
     base_loss: Maybe[Amount] = None
     loss: Maybe[Amount] = None
-    sure: Maybe[Share] = None  # share of resamples in which fewer words are wrong
-    sure_by_loss: Maybe[Share] = None  # in which the loss is lower
+    sure: Maybe[Share] = None  # share of resamples that show a gain
 
     @computed_field  # type: ignore[prop-decorator]
     @property

@@ -173,13 +173,12 @@ def _table(main: Element, attempts: Sequence[Attempt]) -> None:
 def _cells(one: Attempt) -> list[str]:
     """Fill COLUMNS."""
     told, held, others = one.told, one.told.held_out or Comparison(), one.told.generic or Comparison()
-    sure = max((share for share in (held.sure, held.sure_by_loss) if share is not None), default=None)
     return [
         str(held.words if held.words is not None else ""),
         percent(held.base_wer),
         percent(held.wer),
         change(held),
-        percent(sure, digits=0),
+        percent(held.sure, digits=0),
         percent(others.base_wer),
         percent(others.wer),
         percent(told.strength, digits=0),

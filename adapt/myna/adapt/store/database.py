@@ -123,6 +123,8 @@ class Database:
         with self._lock:
             try:
                 found: list[sqlite3.Row] = self._connection.execute(query, values).fetchall()
+            except UnicodeEncodeError:  # half a character, in a name that is no UTF-8: nothing is kept under it
+                return []
             except sqlite3.Error as error:
                 raise StoreError(f"{self.path}: can't be read ({error}); is the disk in order?") from None
             return found

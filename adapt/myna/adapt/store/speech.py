@@ -212,7 +212,7 @@ class Store:
         """Remove everything of a speaker and every trace of it; tell whether there was anything."""
         rows = self.database.rows("SELECT folder FROM speakers WHERE name = ?", speaker)
         with self.database.writing() as connection:
-            connection.execute("DELETE FROM speakers WHERE name = ?", (speaker,))
+            connection.executemany("DELETE FROM speakers WHERE folder = ?", [(row["folder"],) for row in rows])
         for row in rows:
             shutil.rmtree(self.folder / SPEAKERS / row["folder"], ignore_errors=True)
         self.database.scrub()
