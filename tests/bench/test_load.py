@@ -29,6 +29,7 @@ def test_a_delay_counts_from_the_spoken_sound(monkeypatch: pytest.MonkeyPatch) -
     latency = Latency(audio_to_engine_ms=1, queue_ms=2, compute_ms=3)
     watch.show(Final(utterance="0", text="a b", confidence=1, start=0, end=3, latency=latency))
     assert (watch.delays_ms, watch.queue_ms, watch.compute_ms, watch.words) == ([250.0], [2.0], [3.0], 2)
+    assert watch.arrived_s == [103.25]
 
 
 def test_percentiles() -> None:

@@ -43,6 +43,7 @@ class Watch:
 
     began_s: float = 0.0  # when its first sample was spoken
     delays_ms: list[float] = field(default_factory=list)
+    arrived_s: list[float] = field(default_factory=list)  # when each of these partials came
     queue_ms: list[float] = field(default_factory=list)
     compute_ms: list[float] = field(default_factory=list)
     words: int = 0
@@ -51,7 +52,8 @@ class Watch:
         """Note how late a partial is, and what the server says of a final."""
         match event:
             case Partial():
-                self.delays_ms.append(1000 * (time.perf_counter() - self.began_s - event.end))
+                self.arrived_s.append(time.perf_counter())
+                self.delays_ms.append(1000 * (self.arrived_s[-1] - self.began_s - event.end))
             case Final():
                 self.queue_ms.append(event.latency.queue_ms)
                 self.compute_ms.append(event.latency.compute_ms)
