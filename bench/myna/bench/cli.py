@@ -1,4 +1,4 @@
-"""Measure: adaptation, chunk sizes, confidence, learning, load, long streams, swaps. `myna evaluate` measures accuracy."""
+"""Measure: adaptation, chunk sizes, confidence, learning, load, long streams, swaps. Accuracy: `myna evaluate`."""
 
 import typer
 

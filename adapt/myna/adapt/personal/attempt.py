@@ -109,7 +109,8 @@ def _held_out(base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, te
                 told()
             if learner.passes in ends:
                 learnt[learner.passes, number] = copy.deepcopy(learner.deltas)
-                loss = sum(mark.loss for mark in examine(base, held, learner.deltas.packed(), settings.blocks, told))
+                bent = learner.deltas.scaled(settings.max_strength).packed()
+                loss = sum(mark.loss for mark in examine(base, held, bent, settings.blocks, told))
                 losses[learner.passes][number] = loss
                 best, worse = min(best, loss), 0 if loss < best else worse + 1
     whole = {passes: sum(found.values()) for passes, found in losses.items() if len(found) == len(parts)}

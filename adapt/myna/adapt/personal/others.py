@@ -10,9 +10,9 @@ from myna.adapt.personal.judge import Comparison, compare, judge_generic
 from myna.adapt.personal.lessons import Lesson, Mark, Pause, examine, go_on, prepare
 from myna.adapt.personal.settings import AdaptSettings
 
-FIRST = 0.5  # strength that is tried first
 LEAST = 0.1  # below it nothing is left to gain
 CAUTION = 0.9
+STEP = 0.85
 
 
 class Others:
@@ -49,15 +49,16 @@ class Others:
 
         `tell` is given the share that is done, most often, and may wait, or raise to stop.
 
-        Their loss grows with the square of the strength, to first order: one trial tells about where the bound lies.
+        Their loss grows with the square of the strength, to first order: the first trial tells about where its bound
+        lies. Errors are few, and go up and down with the strength: for them it is lowered by small steps.
         """
-        heard = self.hear(full.scaled(FIRST), settings, partial(tell, 0.0))
-        rise = heard.loss / heard.base_loss - 1
-        most = settings.max_strength
-        strength = most if rise <= 0 else min(most, CAUTION * FIRST * math.sqrt(settings.max_generic_loss / rise))
+        strength, done = settings.max_strength, 0.0
         while strength >= LEAST:
-            heard = self.hear(full.scaled(strength), settings, partial(tell, 0.5))
+            heard = self.hear(full.scaled(strength), settings, partial(tell, done))
             if judge_generic(heard, settings).accepted:
                 return strength, heard
-            strength /= math.sqrt(2)
+            rise = heard.loss / heard.base_loss - 1
+            bearable = math.sqrt(settings.max_generic_loss / rise) if rise > 0 else 1.0
+            strength *= min(STEP, CAUTION * bearable)
+            done += (1 - done) / 2
         return 0.0, heard

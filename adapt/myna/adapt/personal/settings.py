@@ -29,7 +29,7 @@ class AdaptSettings(BaseModel):
     warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
     batch_utterances: int = Field(3, ge=1, le=256, description="utterances of a step")
     passes: tuple[int, ...] = Field(
-        (1, 2, 4, 6), min_length=1, description="passes over the speech; held-out speech chooses among them"
+        (1, 2, 4, 6, 8), min_length=1, description="passes over the speech; held-out speech chooses among them"
     )
     max_heard_s: float = Field(
         3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
