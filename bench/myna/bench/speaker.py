@@ -114,6 +114,7 @@ class Laboratory:
         return {
             "lessons": len(lessons),
             "published": adapter is not None,
+            "sure": made.held_out.sure if made else 0.0,
             "why": made.verdict.reason if made else "too few utterances",
             "passes": made.passes if made else 0,
             "strength": made.strength if made else 0.0,

@@ -42,7 +42,8 @@ def choose(kept: Sequence[Kept], settings: AdaptSettings) -> Plan:
     trusted = [one for one in usable if one.source != "pseudo"]
     pseudo = sorted((one for one in usable if one.source == "pseudo"), key=lambda one: -one.confidence)
     if trusted:
-        most = int(len(trusted) * settings.max_pseudo_share / max(1e-9, 1 - settings.max_pseudo_share))
+        share = settings.max_pseudo_share
+        most = int(round(len(trusted) * share / max(1e-9, 1 - share), 6))
         _count(out, "beyond their share beside corrected or read ones", pseudo[most:])
         pseudo = pseudo[:most]
     best = sorted([*trusted, *pseudo], key=lambda one: (TRUST[one.source], -one.created_s))

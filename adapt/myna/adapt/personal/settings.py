@@ -46,7 +46,7 @@ class AdaptSettings(BaseModel):
     min_confidence: float = Field(0.8, ge=0, le=1, description="of utterances that nobody corrected")
     max_pseudo_share: float = Field(0.5, ge=0, le=1, description="of them beside corrected and read ones")
     gate_level: float = Field(
-        0.9, gt=0.5, lt=1, description="how sure the gain on held-out speech must be, by errors and loss"
+        0.8, gt=0.5, lt=1, description="how sure the gain on held-out speech must be, by errors and loss"
     )
     max_strength: float = Field(
         0.7,
