@@ -52,6 +52,23 @@ def test_rounding_costs_little() -> None:
     assert rounded["wer"] <= 1.02 * exact["wer"]
 
 
+def test_the_text_on_learning_and_swapping_under_load_is_the_results() -> None:
+    text = " ".join((ROOT / "bench/README.md").read_text(encoding="utf-8").split())
+    delays = result("2026-11-27-learning")["delay_ms"]
+    p95 = [round(delays[kind]["p95"]) for kind in ("learning", "halted")]
+    assert "{} ms behind the sound, {} ms while it is halted".format(*p95) in text
+    swap = result("2026-11-27-swap")
+    swapping, quiet = swap["swapping"], swap["quiet"]
+    assert f"None of {swapping['captions'] + quiet['captions']:,} captions came later than a chunk" in text
+    assert swapping["late"] == quiet["late"] == 0
+    assert f"all {swap['finals']['heard']} sentences came" in text
+    assert swap["finals"]["expected"] == swap["finals"]["heard"]
+    assert f"({swapping['caption_ms']['p95']:.0f} and {quiet['caption_ms']['p95']:.0f} ms)" in text
+    first, third, last = (swap["resident_mb"][i] for i in (0, 3, -1))
+    assert f"from {first:.0f} to {third:.0f} MB" in text
+    assert f"by {last - third:.0f} MB over the other seven hundred" in text
+
+
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path: Any) -> None:
     assert re.match(r"\d{4}-\d\d-\d\d-", path.name)

@@ -52,7 +52,11 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             self._close_pipe()
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                self._command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,  # as the server does
             )
             self.processes += 1
         self._process.send_signal(signal.SIGCONT)

@@ -19,6 +19,13 @@ OURS = "2026-11-27-english-2-480ms"  # and -fp32, -int8
 CHUNKS = "2026-11-27-english-2-chunks"
 LONG = "2026-11-27-long"
 CALIBRATION = "2026-11-27-calibration"
+LEARNT = {  # what, from which file, which mean of it
+    "Mandarin speakers of English, 10 utterances": ("2026-11-27-adaptation-so762", "all"),
+    "readers and others, the first 10": ("2026-11-27-adaptation-readers", "10"),
+    "readers and others, all of theirs": ("2026-11-27-adaptation-readers", "all"),
+    "Mandarin, the other model, the first 10": ("2026-11-27-adaptation-mandarin", "10"),
+    "Mandarin, the other model, all of theirs": ("2026-11-27-adaptation-mandarin", "all"),
+}
 TINY_EN = "2026-11-24-whisper-tiny.en"
 PEERS = {"Whisper tiny.en": TINY_EN, "Moonshine tiny-en": "2026-11-27-moonshine-tiny-en"}
 CORPORA = {
@@ -119,6 +126,29 @@ def confidence() -> str:
     return table("confidence at least", "utterances kept %", "words kept %", "wrong, as it says %", "WER %", rows=rows)
 
 
+def learnt() -> str:
+    """Tell what learning speakers was worth."""
+    rows = []
+    for what, (name, key) in LEARNT.items():
+        found = result(name)
+        mean = (found["curve"] | {"all": found["all"]})[key]
+        low, high = mean["wer_reduction_interval"]
+        rows.append(
+            [
+                what,
+                str(mean["speakers"]),
+                str(mean["published"]),
+                f"{100 * mean['base_wer']:.1f}",
+                f"{100 * mean['adapted_wer']:.1f}",
+                f"{100 * mean['wer_reduction']:.1f} ({100 * low:.1f} to {100 * high:.1f})",
+                str(mean["worse_than_5_percent"]),
+                str(mean["significantly_worse"]),
+            ]
+        )
+    head = ("learnt from", "speakers", "published", "WER % before", "after", "fewer errors % (95 %)", "worse", "surely")
+    return table(*head, rows=rows)
+
+
 def peers() -> str:
     """Compare with all peers by corpus, in percent without intervals."""
     results = {"this model, streaming": result(OURS)} | {name: result(of) for name, of in PEERS.items()}
@@ -144,6 +174,7 @@ def by_group(kind: str, fewest: int = 0) -> str:
 DOCUMENTS: dict[Path, dict[str, Callable[[], str]]] = {
     ROOT / "README.md": {"accuracy": accuracy},
     ROOT / "bench/README.md": {
+        "learnt": learnt,
         "precision": precisions,
         "chunks": chunks,
         "confidence": confidence,

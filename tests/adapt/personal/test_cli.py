@@ -1,6 +1,7 @@
 """`myna adapt`: what it says and learns; as a server starts it, it rests while streams need the machine."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -62,7 +63,11 @@ def background(data: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """Run the command as a server does; it does not outlive the test."""
     command = [sys.executable, "-m", "myna.server.main", "adapt", "--background", "--json", "--after", "2"]
     with subprocess.Popen(
-        [*command, *arguments(data, *more)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, *arguments(data, *more)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         yield process
         process.kill()
@@ -169,6 +174,17 @@ def test_it_stands_still_while_the_server_is_busy(data: Path) -> None:
         say(process, "calm")
         assert process.wait(PATIENCE_S) == 0
     assert len(versions(data)) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_it_comes_last_also_where_sessions_share_the_processor(data: Path) -> None:
+    with background(data) as process:
+        say(process, "busy")
+        until(lambda: rounds(data))
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == 19
+        group = Path(f"/proc/{process.pid}/autogroup")
+        if group.exists():
+            assert group.read_text().split()[-1] == "19"
 
 
 @pytest.mark.parametrize("busy", [True, False])

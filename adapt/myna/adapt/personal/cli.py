@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +20,7 @@ from myna.adapt.store import Pace, Rounds, Store, StoreError
 
 HOME = Path("~/.local/share/myna")
 NICENESS = 19
+AUTOGROUP = Path("/proc/self/autogroup")
 PACE = Pace()
 
 
@@ -110,6 +112,11 @@ class _Rest:
 
     def __init__(self) -> None:
         os.nice(NICENESS)
+        if os.getsid(0) == os.getpid():
+            # Linux may share the processor among sessions first (sched(7), autogroup): then niceness within one says
+            # nothing to the server's.
+            with suppress(OSError):
+                AUTOGROUP.write_text(str(NICENESS))
         self._calm = threading.Event()
         self._calm.set()
         threading.Thread(target=self._listen, name="rest", daemon=True).start()
