@@ -52,6 +52,18 @@ def test_rounding_costs_little() -> None:
     assert rounded["wer"] <= 1.02 * exact["wer"]
 
 
+def test_the_readme_says_what_learning_is_worth() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = result("2026-11-27-adaptation-so762")["all"]
+    low, high = found["wer_reduction_interval"]
+    gain = f"{100 * found['wer_reduction']:.1f} % of the errors (95 %: {100 * low:.1f} to {100 * high:.1f})"
+    assert f"{gain} of {found['speakers']} Mandarin speakers" in text
+    others = result("2026-11-27-adaptation-readers")["curve"]["10"]
+    assert f"{100 * others['wer_reduction']:.1f} % of those of six others" in text
+    assert others["speakers"] == 6
+    assert found["significantly_worse"] == others["significantly_worse"] == 0
+
+
 def test_the_text_on_learning_and_swapping_under_load_is_the_results() -> None:
     text = " ".join((ROOT / "bench/README.md").read_text(encoding="utf-8").split())
     delays = result("2026-11-27-learning")["delay_ms"]
