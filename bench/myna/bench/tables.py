@@ -21,6 +21,8 @@ LONG = "2026-11-27-long"
 CALIBRATION = "2026-11-27-calibration"
 LEARNT = {  # what, from which file, which mean of it
     "Mandarin speakers of English, 10 utterances": ("2026-11-27-adaptation-so762", "all"),
+    "six more of them, 10 utterances": ("2026-11-27-adaptation-pseudo", "all"),
+    "the same six, without texts": ("2026-11-27-adaptation-pseudo", "pseudo"),
     "readers and others, the first 10": ("2026-11-27-adaptation-readers", "10"),
     "readers and others, all of theirs": ("2026-11-27-adaptation-readers", "all"),
     "Mandarin, the other model, the first 10": ("2026-11-27-adaptation-mandarin", "10"),
@@ -131,7 +133,7 @@ def learnt() -> str:
     rows = []
     for what, (name, key) in LEARNT.items():
         found = result(name)
-        mean = (found["curve"] | {"all": found["all"]})[key]
+        mean = (found["curve"] | {"all": found["all"], "pseudo": found["pseudo"]})[key]
         low, high = mean["wer_reduction_interval"]
         rows.append(
             [
