@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,13 +14,27 @@ from typer.testing import CliRunner
 pytest.importorskip("torch", reason="needs the extra `adapt`")
 
 from myna.bench.cli import app
-from myna.bench.learning import MYNA, Worker, delays
+from myna.bench.learning import MYNA, SPEAKER, Worker, delays
 from myna.bench.load import Watch
 from tests.support import TINY
 
+PATIENCE_S = 60.0
 
-def state(process: "subprocess.Popen[bytes]") -> str:
-    return Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+def reaches(process: "subprocess.Popen[bytes]", state: str) -> bool:
+    """Wait until a process is in a state, one of proc(5)."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < give_up_s:
+        if Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == state:
+            return True
+    return False
+
+
+def command_lines() -> Iterator[str]:
+    """Read those of all processes, arguments separated by NUL."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended meanwhile
+            yield file.read_text(errors="replace")
 
 
 def test_captions_are_counted_for_the_turn_in_which_they_came() -> None:
@@ -38,11 +55,9 @@ def test_the_worker_is_halted_goes_on_and_ends(tmp_path: Path) -> None:
     process = worker._process
     assert process
     worker.halt()
-    while state(process) != "T":
-        pass
+    assert reaches(process, "T")
     worker.go_on()
-    while state(process) != "R":
-        pass
+    assert reaches(process, "R")
     assert worker.processes == 1
     worker.end()
     assert process.returncode == -9
@@ -59,5 +74,5 @@ def test_both_kinds_of_turns_have_captions() -> None:
     assert set(found["ratio"]) == {"p50", "p95", "p99"}
     assert found["worker"]["processes"] >= 1
     assert found["worker"]["cpu_s"] > 0
-    left = subprocess.run(["pgrep", "-f", " ".join([*MYNA[1:], "adapt", "speaker"])], capture_output=True, text=True)
-    assert not left.stdout
+    wanted = "\0".join([*MYNA[1:], "adapt", SPEAKER])
+    assert not [line for line in command_lines() if wanted in line]

@@ -22,9 +22,7 @@ import typer
 from rich.console import Console
 
 from myna.bench.environment import environment
-from myna.bench.load import Watch, percentiles, speak_all, speech
-from myna.bench.manifest import load_samples, read_manifest
-from myna.client.cli import CLIP
+from myna.bench.load import Watch, percentiles, speak_all, speech, spoken
 from myna.client.launch import server
 from myna.client.run import Service
 from myna.models.bundle import DEFAULT
@@ -148,7 +146,7 @@ def learning(
 
     The learner is niced, but never told to rest: with a server of its own it would, as streams need the machine.
     """
-    clips = [load_samples(clip.audio) for clip in read_manifest(manifest)] if manifest else [load_samples(CLIP)]
+    clips = spoken(manifest)
     voices = [speech(clips, seconds, i) for i in range(streams)]
     found = measure(voices, seconds, every_s, model, threads)
     if as_json:

@@ -60,6 +60,11 @@ class Watch:
                 self.words += len(event.text.split())
 
 
+def spoken(manifest: Path | None) -> list[NDArray[np.int16]]:
+    """Read the clips that streams speak: a manifest's, or the bundled one. Raises ManifestError."""
+    return [load_samples(clip.audio) for clip in read_manifest(manifest)] if manifest else [load_samples(CLIP)]
+
+
 def speech(clips: list[NDArray[np.int16]], seconds: float, stream: int) -> bytes:
     """Join clips to so many seconds, beginning with another clip for each stream."""
     first = stream % len(clips)
@@ -165,7 +170,7 @@ def load(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure delays, memory and processor time of a server under streams in real time."""
-    clips = [load_samples(clip.audio) for clip in read_manifest(manifest)] if manifest else [load_samples(CLIP)]
+    clips = spoken(manifest)
     voices = [speech(clips, seconds, i) for i in range(streams)]
     found = measure(voices, seconds, Start(words=False, chunk_ms=chunk_ms), model, threads, cores)
     if as_json:

@@ -30,10 +30,9 @@ from rich.progress import Progress
 
 from myna.adapt.store import Heard, Store, Versions
 from myna.bench.environment import environment
-from myna.bench.load import PACKET_MS, RATE_HZ, process_metrics
-from myna.bench.manifest import ManifestError, load_samples, read_manifest
+from myna.bench.load import PACKET_MS, RATE_HZ, process_metrics, spoken
+from myna.bench.manifest import ManifestError
 from myna.bench.witness import Change, Kind, Stretch, Witness, report
-from myna.client.cli import CLIP
 from myna.client.launch import server
 from myna.client.run import Service, converse, in_time
 from myna.models.adapter import layout_of
@@ -236,8 +235,7 @@ def swap(
     Takes 2 x swaps x every-s / streams seconds: every 100 changes follow a stretch of the same length without. A change
     that another one follows before its speaker's next utterance is never seen: it is counted as overtaken.
     """
-    clips = [load_samples(clip.audio) for clip in read_manifest(manifest)] if manifest else [load_samples(CLIP)]
-    found = measure(clips, model, streams, Plan(swaps, every_s), sys.stderr.isatty())
+    found = measure(spoken(manifest), model, streams, Plan(swaps, every_s), sys.stderr.isatty())
     if as_json:
         typer.echo(json.dumps(found | {"environment": environment()}, indent=1))
         return

@@ -48,13 +48,17 @@ def attempt(
     before = examine(base, lessons, None, settings.blocks, partial(tell, "trying what helps", 0.0))
     trial = _held_out(base, lessons, settings, tell)
     judging = partial(tell, "judging", 1.0)
-    strength, generic = settings.max_strength, None
-    verdict = judge(trial.compared(base, before, strength, settings, judging), settings)
+    full, strength, generic = trial.mean(), settings.max_strength, None
+    held_out = trial.compared(base, before, strength, settings, judging)
+    verdict = judge(held_out, settings)
     if verdict.accepted and others:
-        strength, generic = others.strength(trial.mean(), settings, partial(tell, "listening to others"))
-    held_out = trial.compared(base, before, strength or settings.max_strength, settings, judging)
-    verdict = judge_generic(generic, settings) if generic and not strength else judge(held_out, settings)
-    adapter = trial.mean().scaled(strength).adapter(base.graph) if verdict.accepted else None
+        strength, generic = others.strength(full, settings, partial(tell, "listening to others"))
+        if not strength:
+            verdict = judge_generic(generic, settings)
+        elif strength < settings.max_strength:
+            held_out = trial.compared(base, before, strength, settings, judging)
+            verdict = judge(held_out, settings)
+    adapter = full.scaled(strength).adapter(base.graph) if verdict.accepted else None
     return Attempt(verdict, held_out, trial.passes, strength, adapter, generic)
 
 
