@@ -47,7 +47,8 @@ def compare(base: Sequence[Mark], bent: Sequence[Mark], seed: int = 0) -> Compar
     """Compare by paired bootstrap over utterances (Bisani, Ney 2004, section 3).
 
     Word errors are what counts, but of little speech they are few, and most utterances have as many as before. The loss
-    of the true text moves with every utterance: the two together tell a gain from chance with less speech than words alone.
+    of the true text moves with every utterance: the two together tell a gain from chance with less speech than words
+    alone.
     """
     marks = np.array(
         [(b.errors, a.errors, b.loss, a.loss, b.words, b.units) for b, a in zip(base, bent, strict=True)], float
