@@ -67,7 +67,7 @@ class PatchConvolution(nn.Module):
         y = F.conv2d(
             x.permute(0, 3, 1, 2), weight.contiguous(memory_format=torch.channels_last), self.project.bias, self.stride
         )
-        return torch.relu(y).permute(0, 2, 3, 1)
+        return torch.relu_(y).permute(0, 2, 3, 1)
 
 
 class Subsampling(nn.Module):
@@ -155,7 +155,7 @@ class Conformer(nn.Module):
         Returns what comes out of the blocks `taps`, in order, and of the last one.
         """
         mask = self._mask(frames, x.shape[1], chunk_frames, left_chunks)
-        places = self._places(torch.full((len(x),), offset, device=x.device), x.shape[1])
+        places = self._places(torch.full((1,), offset, device=x.device), x.shape[1])  # every row's
         blocks, tapped = blocks or range(len(self.blocks)), list[Tensor]()
         x = x if blocks.start else self._scaled(x, places)
         att_cache, conv_cache = self._no_cache(x)
