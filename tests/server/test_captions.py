@@ -94,6 +94,19 @@ def test_an_utterance_without_words_has_an_empty_final() -> None:
     assert (final.text, final.words, final.confidence) == ("", (), 0.0)
 
 
+def test_nothing_that_is_told_from_the_silence_behind_the_audio_lasts_beyond_it() -> None:
+    stream = Stream()
+    stream.hear(HE, 0, 0, 0)
+    stream.captioner.ending(16_000 + 5 * SPEC.frame_samples)
+    (partial,) = stream.hear(0, 0, 0, LLO, *[0] * 16)  # as long as blank_ms, but the reason to end is another
+    assert isinstance(partial, Partial)
+    assert (partial.text, partial.end) == ("hello", 1.3)
+    final = stream.close(16_000 + 5 * SPEC.frame_samples)[-1]
+    assert isinstance(final, Final)
+    assert final.words is not None
+    assert [(w.start, w.end) for w in final.words] == [(1.0, 1.3)]
+
+
 def test_confidence_is_calibrated_where_the_model_knows_how() -> None:
     rule = Calibration(word=Platt(slope=1, intercept=-1), utterance=Platt(slope=0.5, intercept=0))
     stream = Stream(calibration=rule)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from myna.models.features import filterbank
 from myna.models.spec import ModelSpec
-from myna.server.segmenter import Chunk, ChunkPlan, Closed, Opened, Segmenter, SpeechEvent
+from myna.server.segmenter import LAST_SILENCE_MS, Chunk, ChunkPlan, Closed, Ending, Opened, Segmenter, SpeechEvent
 from myna.server.vad import VadSettings
 from tests.server.speech import RATE_HZ, silence, talk
 
@@ -81,7 +81,7 @@ def heard_features(events: list[SpeechEvent]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("chunk_frames", [5, 8])
 @pytest.mark.parametrize("extra_samples", [0, 1, 479, 480, 959, 1_200])
-def test_every_sample_is_within_a_decoded_frame_when_the_audio_ends_in_speech(
+def test_audio_that_ends_in_speech_is_heard_to_its_last_sample_with_silence_behind(
     chunk_frames: int, extra_samples: int
 ) -> None:
     speech = talk(("silence", 0.5), ("voice", 1.5))
@@ -89,13 +89,27 @@ def test_every_sample_is_within_a_decoded_frame_when_the_audio_ends_in_speech(
     stream = segmenter(chunk_frames)
     events = stream.push(audio) + stream.end("stop")
     opened = next(e for e in events if isinstance(e, Opened))
-    samples = len(audio) - opened.sample
-    frames = sum(c.request.frames for c in chunks(events))
-    assert frames == -(-samples // SPEC.frame_samples)
     assert events[-1] == Closed(len(audio), "stop")
-    fed = np.concatenate([audio[opened.sample :], np.zeros(SPEC.samples_needed(frames) - samples, np.int16)])
-    expected = filterbank(SPEC.features).push(fed)
-    np.testing.assert_array_equal(heard_features(events), expected)
+    said = events.index(Ending(len(audio)))
+    assert all(isinstance(e, Chunk) for e in events[said + 1 : -1])
+    feats = heard_features(events)
+    expected = filterbank(SPEC.features).push(audio[opened.sample :])
+    np.testing.assert_array_equal(feats[: len(expected)], expected)
+    frames = sum(c.request.frames for c in chunks(events))
+    assert frames == SPEC.frames_ready(len(feats))
+    silence_ms = frames * SPEC.frame_ms - (len(audio) - opened.sample) * 1000 / RATE_HZ
+    assert LAST_SILENCE_MS - 3 * SPEC.frame_ms < silence_ms <= LAST_SILENCE_MS
+    assert feats[-1].max() < 0.6 * expected.max()
+
+
+def test_silence_that_was_heard_is_not_added_again() -> None:
+    stream = segmenter(provisional_frames=0)
+    audio = talk(("silence", 0.5), ("voice", 1.5), ("silence", 0.5))
+    events = stream.push(audio)
+    opened = next(e for e in events if isinstance(e, Opened))
+    events += stream.end("finalize")
+    heard_samples = sum(c.request.frames for c in chunks(events)) * SPEC.frame_samples
+    assert abs(heard_samples - (len(audio) - opened.sample)) < SPEC.samples_needed(1)
 
 
 def test_chunks_overlap_by_what_the_window_reaches_beyond() -> None:

@@ -58,13 +58,14 @@ class Captioner:
         self._of_utterances = calibration.utterance if calibration else None
         self._of_words = calibration.word if calibration else None
         self._origin_sample = 0  # where the encoder's frame 0 begins
+        self._ending_sample: int | None = None  # where the audio of the open utterance ends, once that is known
         self._decoder = Greedy(spec.blank_id)
         self._current: _Utterance | None = None
         self._latency = Latency(audio_to_engine_ms=0, queue_ms=0, compute_ms=0)
 
     def opened(self, sample: int) -> Iterator[Message]:
         """Begin an utterance with a fresh decoder."""
-        self._origin_sample = sample
+        self._origin_sample, self._ending_sample = sample, None
         self._decoder = Greedy(self._spec.blank_id)
         yield self._begin(sample)
 
@@ -86,6 +87,10 @@ class Captioner:
         if self._current:
             self._current.committed = len(self._decoder.tokens)
 
+    def ending(self, sample: int) -> None:
+        """Note where audio ends: nothing is said to last longer, though silence is heard behind it."""
+        self._ending_sample = sample
+
     def closed(self, sample: int, reason: EndReason) -> Iterator[Message]:
         """End the utterance, if one is under way."""
         yield from self._end(len(self._decoder.tokens), sample, reason)
@@ -97,7 +102,7 @@ class Captioner:
 
     def _end_early(self) -> Iterator[Message]:
         """End the utterance where words stay away, or where it is long enough and a new word begins."""
-        if self._current is None:
+        if self._current is None or self._ending_sample is not None:
             return
         here = self._sample(self._decoder.frames)
         tokens = self._decoder.tokens
@@ -167,7 +172,8 @@ class Captioner:
         return self._tokens.text([token.id for token in tokens])
 
     def _sample(self, frame: int) -> int:
-        return self._origin_sample + frame * self._spec.frame_samples
+        sample = self._origin_sample + frame * self._spec.frame_samples
+        return sample if self._ending_sample is None else min(sample, self._ending_sample)
 
     def _ms(self, samples: int) -> float:
         return samples * 1000 / self._spec.features.sample_rate_hz

@@ -5,6 +5,8 @@ Everything here is a function of the sample count: however the packets fall, the
     samples   ....................speech speech speech.........................
     utterance              |pre-roll|                 |silence_ms|
     events                 Opened  Chunk Chunk Chunk ... Chunk  Closed
+
+Where audio ends without that silence, Ending says so, and the encoder hears silence that nobody sent.
 """
 
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ from myna.models.spec import ModelSpec
 from myna.server.outputs import DecodeRequest
 from myna.server.protocol import EndReason
 from myna.server.vad import VadSettings, VoiceActivity
+
+LAST_SILENCE_MS = 400  # behind the last speech, added where it is missing: words at the very end are told from it
+QUIET = 3.0  # standard deviation of that silence, in the scale of int16: a quiet room, as in training
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,13 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """Audio ended before `sample`; what follows until Closed is silence that nobody sent."""
+
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """The utterance ended before `sample`."""
 
@@ -42,7 +54,7 @@ class Closed:
     reason: EndReason
 
 
-SpeechEvent = Opened | Chunk | Closed
+SpeechEvent = Opened | Chunk | Ending | Closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +147,11 @@ class Segmenter:
             yield self._chunk(self._tried_frames, keep=False)
 
     def _close(self, sample: int, reason: EndReason) -> Iterator[SpeechEvent]:
-        """Decode what is left and forget the utterance.
-
-        Where no silence follows, the last frame still lacks the audio that its window reaches beyond its own span; just
-        so much silence is added that each sample lies within the span of a decoded frame.
-        """
+        """Decode what is left and forget the utterance."""
         if reason != "silence":
-            frames = -(-self._fed_samples // self._spec.frame_samples)
-            missing = max(0, self._spec.samples_needed(frames) - self._fed_samples)
-            yield from self._feed(np.zeros(missing, np.int16))
+            yield Ending(sample)
+            quiet = np.random.default_rng(0).normal(0, QUIET, self._missing_samples())
+            yield from self._feed(quiet.round().astype(np.int16))
         rest = self._spec.frames_ready(len(self._feats))
         if rest:
             yield self._chunk(rest, keep=True)
@@ -153,6 +161,16 @@ class Segmenter:
         self._fbank.reset()
         self._fed_samples = self._sent_frames = self._tried_frames = 0
         self._feats = self._feats[:0]
+
+    def _missing_samples(self) -> int:
+        """Count the silence that is still to come behind the last speech.
+
+        At least as much as the window of the last frame reaches beyond its own span, so that every sample lies within
+        the span of a decoded frame.
+        """
+        frames = -(-self._fed_samples // self._spec.frame_samples)
+        silence = LAST_SILENCE_MS * self._rate_hz // 1000 - self._vad.quiet_samples
+        return max(0, silence, self._spec.samples_needed(frames) - self._fed_samples)
 
     def _chunk(self, frames: int, keep: bool) -> Chunk:
         """Cut the next `frames` encoder frames from the features at hand; a kept chunk moves on."""

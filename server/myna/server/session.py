@@ -42,7 +42,7 @@ from myna.server.protocol import (
     Update,
     parse_client,
 )
-from myna.server.segmenter import Chunk, ChunkPlan, Closed, Opened, Segmenter, SpeechEvent
+from myna.server.segmenter import Chunk, ChunkPlan, Closed, Ending, Opened, Segmenter, SpeechEvent
 from myna.server.terms import refusal
 from myna.server.vad import VadSettings
 
@@ -357,6 +357,8 @@ class Session:
                 result = self._results.pop(request.id)
                 if result is not None:
                     self._send(*self._captioner.heard(request, result))
+            case Ending(sample):
+                self._captioner.ending(sample)
             case Closed(sample, reason):
                 self._send(*self._captioner.closed(sample, reason))
             case _Changed(rule):
