@@ -16,6 +16,7 @@ from rich.console import Console
 
 from myna.adapt.augment import Augmenter
 from myna.adapt.checkpoint import average_weights
+from myna.adapt.denormals import flushed_denormals
 from myna.adapt.feed import Feed
 from myna.adapt.progress import Progress
 from myna.adapt.ranks import Ranks, open_ranks
@@ -46,13 +47,13 @@ class Result:
     dropped: dict[str, int]
 
 
+@flushed_denormals()
 def follow(recipe: Recipe, out: Path, resume: bool = True, fold: int = 0, console: Console | None = None) -> Result:
     """Follow a recipe; `out` gets the bundle and everything a broken-off run goes on from.
 
     Raises MynaError where something is wrong with recipe, data or checkpoint; KeyboardInterrupt on SIGINT or SIGTERM,
     once the checkpoint is written.
     """
-    torch.set_flush_denormal(True)  # tiny slopes cost a CPU step a quarter of its time; threads yet to come inherit it
     torch.set_num_threads(recipe.run.threads or os.cpu_count() or 1)
     _keep_memory()
     with open_ranks(recipe.run.device) as (ranks, device), _asked_to_stop() as asked:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from myna.adapt.deltas import Deltas
+from myna.adapt.denormals import flushed_denormals
 from myna.adapt.personal.base import Base
 from myna.adapt.personal.judge import Comparison, Verdict, compare, judge, judge_generic
 from myna.adapt.personal.learn import Learner
@@ -37,6 +38,7 @@ class Attempt:
     generic: Comparison | None = None
 
 
+@flushed_denormals()
 def attempt(
     base: Base, lessons: Sequence[Lesson], settings: AdaptSettings, tell: Tell, others: Others | None = None
 ) -> Attempt:

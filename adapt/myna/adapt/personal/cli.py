@@ -85,7 +85,6 @@ def _learn(
     from myna.adapt.personal.worker import rounds
     from myna.models.bundle import open_bundle, resolve_bundle
 
-    torch.set_flush_denormal(True)  # as training does: tiny slopes are slow on a CPU
     torch.set_num_threads(1)
     with open_bundle(resolve_bundle(model)) as bundle:
         base = read_base(bundle)
