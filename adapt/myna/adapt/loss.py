@@ -1,4 +1,8 @@
-"""What is minimised: CTC, and what a recipe adds to it. All sums over frames are in float32, per unit of the text."""
+"""What is minimised: CTC, and what a recipe adds to it. All sums over frames are in float32.
+
+They are taken per unit of all texts of a batch, so that each unit counts alike: per unit of each text, a single word that
+is hardly understood would count as much as a long sentence.
+"""
 
 import copy
 from collections.abc import Sequence
@@ -41,7 +45,7 @@ class Objective:
         return [block - 1 for block in wanted]
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch, a mean over its rows."""
+        """Return the loss of a batch, per unit."""
         settings = self._settings
         *tapped, last = self._log_probs(self._model, self._deltas, batch, self._taps)
         loss = ctc(last, batch, self._model.spec.blank_id)
@@ -88,16 +92,22 @@ def _teacher(name: str, pupil: Conformer) -> Conformer:
 
 
 def ctc(log_probs: Tensor, batch: Batch, blank_id: int) -> Tensor:
-    """Return CTC's loss per unit, a mean over rows; a row whose text doesn't fit its frames counts as 0."""
+    """Return CTC's loss per unit of a batch; a row whose text doesn't fit its frames counts as 0."""
     loss: Tensor = F.ctc_loss(
-        log_probs.transpose(0, 1), batch.targets, batch.frames, batch.lengths, blank_id, zero_infinity=True
+        log_probs.transpose(0, 1),
+        batch.targets,
+        batch.frames,
+        batch.lengths,
+        blank_id,
+        reduction="sum",
+        zero_infinity=True,
     )
-    return loss
+    return loss / batch.lengths.sum()
 
 
 def divergence(log_probs: Tensor, aim: Tensor, batch: Batch) -> Tensor:
-    """Return KL(aim || log_probs), both (R, T, vocabulary), summed over a row's frames, per unit, a mean over rows."""
+    """Return KL(aim || log_probs), both (R, T, vocabulary), summed over frames, per unit of the rows."""
     rows, size = log_probs.shape[:2]
     frames = F.kl_div(log_probs, aim, reduction="none", log_target=True).sum(-1)
     valid = torch.arange(size, device=frames.device) < batch.frames[:rows, None]
-    return ((frames * valid).sum(1) / batch.lengths[:rows].clamp_min(1)).mean()
+    return (frames * valid).sum() / batch.lengths[:rows].sum()
