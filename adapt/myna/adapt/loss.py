@@ -1,7 +1,7 @@
 """What is minimised: CTC, and what a recipe adds to it. All sums over frames are in float32.
 
-They are taken per unit of all texts of a batch, so that each unit counts alike: per unit of each text, a single word that
-is hardly understood would count as much as a long sentence.
+They are taken per unit of all texts of a batch, so that each unit counts alike: per unit of each text, a single word
+that is hardly understood would count as much as a long sentence.
 """
 
 import copy
