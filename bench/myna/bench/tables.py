@@ -15,10 +15,10 @@ from myna.models.bundle import CARD, DEFAULT, PRETRAINED, read_bundle, write_bun
 ROOT = Path(__file__).parents[3]
 RESULTS = ROOT / "bench/results"
 
-OURS = "2026-11-27-english-2-480ms"  # and -fp32, -int8
-CHUNKS = "2026-11-27-english-2-chunks"
+OURS = "2026-11-28-english-3-480ms"  # and -fp32, -int4
+CHUNKS = "2026-11-28-english-3-chunks"
 LONG = "2026-11-27-long"
-CALIBRATION = "2026-11-27-calibration"
+CALIBRATION = "2026-11-28-calibration"
 LEARNT = {  # what, from which file, which mean of it
     "Mandarin speakers of English, 10 utterances": ("2026-11-27-adaptation-so762", "all"),
     "six more of them, 10 utterances": ("2026-11-27-adaptation-pseudo", "all"),
@@ -85,7 +85,7 @@ def accuracy() -> str:
 def precisions() -> str:
     """Compare what ships with what it was rounded from."""
     rows = []
-    for precision, name in {"fp32": f"{OURS}-fp32", "int8": f"{OURS}-int8", "int4": OURS}.items():
+    for precision, name in {"fp32": f"{OURS}-fp32", "int8": OURS, "int4": f"{OURS}-int4"}.items():
         row = result(name)
         rows.append([precision, f"{row['megabytes']:.1f} MB", interval(row), f"{100 * row['cer']:.1f}"])
     return table("precision", "size", "WER % (95 %)", "CER %", rows=rows)
