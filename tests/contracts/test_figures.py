@@ -54,7 +54,7 @@ def test_rounding_costs_little() -> None:
 
 def test_the_readme_says_what_learning_is_worth() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    found = result("2026-11-27-adaptation-so762")["all"]
+    found = result("2026-11-28-adaptation-so762")["all"]
     low, high = found["wer_reduction_interval"]
     gain = f"{100 * found['wer_reduction']:.1f} % of the errors (95 %: {100 * low:.1f} to {100 * high:.1f})"
     assert f"{gain} of {found['speakers']} Mandarin speakers" in text

@@ -20,11 +20,11 @@ CHUNKS = "2026-11-28-english-3-chunks"
 LONG = "2026-11-27-long"
 CALIBRATION = "2026-11-28-calibration"
 LEARNT = {  # what, from which file, which mean of it
-    "Mandarin speakers of English, 10 utterances": ("2026-11-27-adaptation-so762", "all"),
-    "six more of them, 10 utterances": ("2026-11-27-adaptation-pseudo", "all"),
-    "the same six, without texts": ("2026-11-27-adaptation-pseudo", "pseudo"),
-    "readers and others, the first 10": ("2026-11-27-adaptation-readers", "10"),
-    "readers and others, all of theirs": ("2026-11-27-adaptation-readers", "all"),
+    "Mandarin speakers of English, 10 utterances": ("2026-11-28-adaptation-so762", "all"),
+    "six more of them, 10 utterances": ("2026-11-28-adaptation-pseudo", "all"),
+    "the same six, without texts": ("2026-11-28-adaptation-pseudo", "pseudo"),
+    "readers and others (version 2), the first 10": ("2026-11-27-adaptation-readers", "10"),
+    "readers and others (version 2), all of theirs": ("2026-11-27-adaptation-readers", "all"),
     "Mandarin, the other model, the first 10": ("2026-11-27-adaptation-mandarin", "10"),
     "Mandarin, the other model, all of theirs": ("2026-11-27-adaptation-mandarin", "all"),
 }

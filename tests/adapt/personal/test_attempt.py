@@ -203,7 +203,7 @@ def test_passes_are_bounded_by_the_audio_heard(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_fold_that_only_gets_worse_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
     passes, steps = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10), steps_of(monkeypatch)
-    wild = set_to(passes=passes, rate=1.0, rank_rate=1.0, warmup_steps=0)
+    wild = set_to(passes=passes, rate=0.1, rank_rate=0.1, warmup_steps=0)
     made = attempt(taught(), speech(STANDARD), wild, quiet)
     assert not made.verdict.accepted
     assert steps["steps"] < 3 * 2 * len(passes)

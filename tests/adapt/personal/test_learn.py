@@ -184,3 +184,25 @@ def test_a_lower_precision_learns_too() -> None:
     learner, _ = learnt(base, lessons, 4, precision="bf16")
     assert all(part.dtype == torch.float32 for part in learner.deltas.packed())
     assert loss_of(base, lessons, learner) < loss_of(base, lessons, None)
+
+
+def test_what_is_learnt_is_the_average_of_the_steps_the_last_of_which_weigh_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Shamir, Zhang 2013, section 4, with eta 2: the t-th of T steps weighs 3 t (t + 1) / (T (T + 1) (T + 2))."""
+    base = taught()
+    moving, clip = list[Any](), torch.nn.utils.clip_grad_norm_
+
+    def watched(parameters: Any, norm: float) -> Any:
+        moving[:] = parameters
+        return clip(moving, norm)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", watched)
+    learner = Learner(base, speech(base, count=5), settings(batch_utterances=1))
+    walked = [[parameter.detach().clone() for parameter in moving] for _ in learner.steps()]
+    total = len(walked)
+    weights = [3 * t * (t + 1) / (total * (total + 1) * (total + 2)) for t in range(1, total + 1)]
+    assert sum(weights) == pytest.approx(1)
+    for index, average in enumerate(learner.deltas.parameters()):
+        wanted = sum(weight * end[index] for weight, end in zip(weights, walked, strict=True))
+        torch.testing.assert_close(average.detach(), wanted, atol=1e-6, rtol=1e-4)

@@ -1,5 +1,6 @@
 """Learning one speaker: deltas of a fixed model, moved a few passes over a few utterances."""
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from myna.adapt.personal.lessons import Lesson, answer, losses
 from myna.adapt.personal.settings import AdaptSettings
 
 BETAS = (0.9, 0.98)
+RECENT = 2  # eta of the average: the higher, the sooner the first steps fade
 TRIALS = 5
 FRAMES = 250  # heard at once, with padding: about 300 MB with the default model
 
@@ -36,14 +38,19 @@ def bf16_is_faster() -> bool:
 
 
 class Learner:
-    """A speaker's deltas on their way; the same base, lessons, settings and threads give the same to the bit."""
+    """A speaker's deltas on their way; the same base, lessons, settings and threads give the same to the bit.
+
+    `deltas` are the average of what the steps led to, weighted towards the last (Shamir, Zhang 2013, section 4): with
+    steps of an utterance or a few each of them overshoots, in another direction every time.
+    """
 
     def __init__(self, base: Base, lessons: Sequence[Lesson], settings: AdaptSettings) -> None:
         self.passes = 0
         self._base, self._lessons, self._settings = base, lessons, settings
         self._rng = np.random.default_rng(settings.seed)
         torch.manual_seed(settings.seed)
-        self.deltas = Deltas(base.spec, "adapters" if settings.rank else "norms", settings.rank, settings.blocks)
+        self._moving = Deltas(base.spec, "adapters" if settings.rank else "norms", settings.rank, settings.blocks)
+        self.deltas = copy.deepcopy(self._moving)
         self._optimiser = torch.optim.AdamW(self._groups(), settings.rate, BETAS, weight_decay=0.0)
         self._half = settings.precision == "bf16" or (settings.precision == "auto" and bf16_is_faster())
         self._steps = 0
@@ -68,24 +75,31 @@ class Learner:
             part.append(pair)
         total += self._backward(part, len(lessons))
         self._warm_up()
-        nn.utils.clip_grad_norm_(self.deltas.parameters(), self._settings.clip_norm)
+        nn.utils.clip_grad_norm_(self._moving.parameters(), self._settings.clip_norm)
         self._optimiser.step()
         self._optimiser.zero_grad()
         self._steps += 1
+        self._average()
         return total
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        share = (RECENT + 1) / (RECENT + self._steps)
+        for average, moving in zip(self.deltas.parameters(), self._moving.parameters(), strict=True):
+            average.lerp_(moving, share)
 
     def _backward(self, part: Sequence[tuple[Tensor, Tensor]], of: int) -> float:
         """Add the gradients of some of a step's `of` lessons; return their share of its loss."""
         copies, ids = [copy for copy, _ in part], [row for _, row in part]
         with torch.autocast("cpu", torch.bfloat16, enabled=self._half):
-            log_probs = answer(self._base, copies, self.deltas.packed(), self._settings.blocks)
+            log_probs = answer(self._base, copies, self._moving.packed(), self._settings.blocks)
         units = torch.tensor([len(row) for row in ids])
         loss = (losses(log_probs, copies, ids, self._base.spec.blank_id) / units).sum() / of
         torch.autograd.backward(loss)
         return loss.item()
 
     def _groups(self) -> list[dict[str, Any]]:
-        named = list(self.deltas.named())
+        named = list(self._moving.named())
         norms = [p for name, p in named if name.endswith(".shift")]
         maps = [p for name, p in named if not name.endswith(".shift")]
         rates = ((norms, self._settings.rate), (maps, self._settings.rank_rate))

@@ -27,12 +27,12 @@ class AdaptSettings(BaseModel):
     rank: int = Field(0, ge=0, le=64, description="of low-rank deltas of the linear maps beside them; 0: none")
     rank_rate: float = Field(3e-3, gt=0, le=1, description="learning rate of low-rank deltas")
     warmup_steps: int = Field(4, ge=0, description="the rate rises linearly over so many")
-    batch_utterances: int = Field(3, ge=1, le=256, description="utterances of a step")
+    batch_utterances: int = Field(1, ge=1, le=256, description="utterances of a step")
     passes: tuple[int, ...] = Field(
-        (1, 2, 4, 6, 8), min_length=1, description="passes over the speech; held-out speech chooses among them"
+        (1, 2, 3, 4), min_length=1, description="passes over the speech; held-out speech chooses among them"
     )
     max_heard_s: float = Field(
-        3000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
+        1000.0, gt=0, description="audio of all passes of a round: what it costs is bounded by it"
     )
     speeds: tuple[float, ...] = Field((1.0, 0.9, 1.1), min_length=1, description="each pass plays an utterance at one")
     clip_norm: float = Field(1.0, gt=0, description="norm of all gradients at most")
@@ -54,8 +54,8 @@ class AdaptSettings(BaseModel):
         le=1,
         description="share of what was learnt that is used at most: the rest is more chance than voice",
     )
-    max_generic_errors: float = Field(0.03, ge=0, description="by how much more words of others may be wrong, relative")
-    max_generic_loss: float = Field(0.12, ge=0, description="by how much the loss of others may rise, relative")
+    max_generic_errors: float = Field(0.08, ge=0, description="by how much more words of others may be wrong, relative")
+    max_generic_loss: float = Field(0.04, ge=0, description="by how much the loss of others may rise, relative")
     precision: str = Field("auto", pattern="^(auto|fp32|bf16)$", description="of matrix products; auto: the faster one")
     seed: int = Field(0, description="of every choice")
 
